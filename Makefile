@@ -1,0 +1,48 @@
+# make run · make test · make check · make bench; each makes .venv first if it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test check stress bench lock dev .venv
+
+run: .venv
+	$(BIN)/recollect serve
+
+test: dev
+	$(BIN)/pytest -m "not stress"
+
+check: dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -m "not stress"
+
+stress: dev
+	$(BIN)/pytest -m stress
+
+bench: dev
+	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+# The environment: what requirements.txt pins, and this project itself, editable.
+.venv: $(VENV)/.installed
+dev: $(VENV)/.installed-dev
+
+$(VENV)/.installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Recollect needs Python 3.11 or newer; name one: make PYTHON=python3.12 run"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --requirement requirements.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	$(BIN)/pip install --quiet --requirement requirements-dev.txt
+	touch $@
+
+# Pins for every Python from 3.11 on, on Linux and macOS; run after changing dependencies in pyproject.toml.
+lock: dev
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
+		--custom-compile-command "make lock" pyproject.toml --output-file requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
+		--custom-compile-command "make lock" --extra dev --constraint requirements.txt \
+		pyproject.toml --output-file requirements-dev.txt

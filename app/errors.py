@@ -1,0 +1,97 @@
+"""What can go wrong, as the client sees it. Each error has one status and one stable slug.
+
+AppError                        500  internal-error
+├── InvalidRequest              400  invalid-request
+├── PhotoNotFound               404  photo-not-found
+├── FileNotStored               404  file-not-found
+├── FeedbackNotFound            404  feedback-not-found
+├── ItemIdTaken                 409  item-id-taken
+├── TooLarge                    413  too-large
+├── UnsupportedMedia            415  unsupported-media
+├── BrokenMedia                 422  broken-media
+├── NoSpeech                    422  no-speech
+├── Overloaded                  503  overloaded         (Retry-After)
+├── CapabilityMissing           503  capability-missing
+├── EncoderFailed               500  encoder-failed
+└── StorageFull                 507  storage-full
+
+The handlers that turn these, validation errors and everything unexpected into problem+json
+(RFC 9457) are in app/problems.py.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class AppError(Exception):
+    """Base of every error that the service raises on purpose; `detail` is shown to the client."""
+
+    status: ClassVar[int] = 500
+    slug: ClassVar[str] = "internal-error"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+class InvalidRequest(AppError):
+    status, slug, title = 400, "invalid-request", "Invalid request"
+
+
+class PhotoNotFound(AppError):
+    status, slug, title = 404, "photo-not-found", "No such photo"
+
+
+class FileNotStored(AppError):
+    status, slug, title = 404, "file-not-found", "No file for this photo"
+
+
+class FeedbackNotFound(AppError):
+    status, slug, title = 404, "feedback-not-found", "No such vote"
+
+
+class ItemIdTaken(AppError):
+    status, slug, title = 409, "item-id-taken", "This item_id belongs to another photo"
+
+
+class TooLarge(AppError):
+    status, slug, title = 413, "too-large", "Too large"
+
+
+class UnsupportedMedia(AppError):
+    status, slug, title = 415, "unsupported-media", "Unsupported kind of file"
+
+
+class BrokenMedia(AppError):
+    status, slug, title = 422, "broken-media", "The file is damaged"
+
+
+class NoSpeech(AppError):
+    status, slug, title = 422, "no-speech", "No speech heard"
+
+
+class Overloaded(AppError):
+    """More work is waiting than the service will hold; the client may try again."""
+
+    status, slug, title = 503, "overloaded", "Busy"
+
+    def __init__(self, detail: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after_s)})
+
+
+class CapabilityMissing(AppError):
+    """This installation cannot do it, for instance voice search without a Whisper model."""
+
+    status, slug, title = 503, "capability-missing", "Not available here"
+
+
+class EncoderFailed(AppError):
+    """A model gave no usable result (out of memory, NaN)."""
+
+    status, slug, title = 500, "encoder-failed", "The model failed on this input"
+
+
+class StorageFull(AppError):
+    status, slug, title = 507, "storage-full", "No space left"

@@ -1,0 +1,1 @@
+"""What happens, in order: one call a line, no HTTP."""

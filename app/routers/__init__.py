@@ -1,0 +1,1 @@
+"""HTTP only: each route validates, calls one flow and returns one schema."""

@@ -1,0 +1,288 @@
+"""Request and response bodies, with the examples that /docs shows."""
+
+from datetime import datetime
+from pathlib import PurePath
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from app.tables import Photo, PhotoStatus, QueryKind, original_path
+
+MAX_ID = 2**63 - 1  # what SQLite and PostgreSQL hold in an integer key
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL refuses NUL in text, and a lone surrogate cannot be written as UTF-8."""
+    if "\x00" in text:
+        raise ValueError("must not contain the NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be valid Unicode, without lone surrogates") from None
+    return text
+
+
+CleanText = Annotated[str, AfterValidator(_storable)]
+ShortText = Annotated[CleanText, StringConstraints(strip_whitespace=True, max_length=255)]
+LongText = Annotated[CleanText, StringConstraints(strip_whitespace=True, max_length=5000)]
+Tag = Annotated[CleanText, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Tags = Annotated[list[Tag], Field(max_length=100)]
+RowId = Annotated[int, Field(ge=1, le=MAX_ID)]
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details; `type` is a stable slug."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "photo-not-found",
+                    "title": "No such photo",
+                    "status": 404,
+                    "detail": "There is no photo 42.",
+                    "instance": "/photo/42",
+                    "request_id": "0f8fad5bd9cb469fa165",
+                }
+            ]
+        }
+    )
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    request_id: str | None = None
+    errors: list[dict[str, str]] | None = Field(None, description="Which inputs were refused, and why.")
+
+
+class PhotoOut(BaseModel):
+    """A photo as clients see it: the owner's words win, the machine's stay visible beside them."""
+
+    id: int
+    item_id: str | None
+    filename: str
+    mime: str | None
+    width: int | None
+    height: int | None
+    bytes: int | None
+    sha256: str | None
+    title: str | None
+    caption: str | None = Field(description="The owner's caption, else the suggested one.")
+    category: str | None = Field(description="The owner's category, else the suggested one.")
+    tags: list[str] = Field(description="The owner's tags, else the suggested ones.")
+    suggested_caption: str | None
+    suggested_category: str | None
+    suggested_tags: list[str]
+    taken_at: datetime | None
+    latitude: float | None
+    longitude: float | None
+    camera: str | None
+    created_at: datetime
+    updated_at: datetime
+    status: PhotoStatus
+    error: str | None
+    path: str | None = Field(description="Where the original lies below the uploads folder.")
+    url: str | None = Field(description="The original; null for an item without a picture.")
+    thumbnail_url: str | None
+
+    @classmethod
+    def of(cls, photo: Photo) -> "PhotoOut":
+        return cls(**photo_fields(photo))
+
+
+class UploadOut(PhotoOut):
+    message: str = Field(examples=["Photo added.", "This photo is already in the library."])
+
+
+class PhotoDetail(PhotoOut):
+    embedding: list[float] = Field(description="Unit vector; empty until the photo is in this space.")
+    space: str = Field(description="Model and weights that the embedding belongs to.")
+
+
+class PhotoPage(BaseModel):
+    photos: list[PhotoOut]
+    total: int
+    next_cursor: str | None = Field(description="Give it as `cursor` to get the next page; null on the last.")
+
+
+class PhotoPatch(BaseModel):
+    """Fields left out stay as they are; null empties a field and lets the suggestion show again."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"title": "Kitchen", "tags": ["home", "2019"]}]}
+    )
+
+    title: ShortText | None = None
+    caption: LongText | None = None
+    category: ShortText | None = None
+    tags: Tags | None = None
+    item_id: ShortText | None = None
+
+
+class SearchHit(BaseModel):
+    """One result. `score` is what it is ranked by; `similarity` is the plain cosine."""
+
+    photo_id: int
+    filename: str
+    item_id: str | None
+    title: str | None
+    caption: str | None
+    category: str | None
+    tags: list[str]
+    path: str | None
+    url: str | None
+    thumbnail_url: str | None
+    width: int | None
+    height: int | None
+    rank: int = Field(ge=1)
+    score: float = Field(ge=0, le=1)
+    similarity: float = Field(description="Cosine similarity of the query and this photo, −1 to 1.")
+    distance: float = Field(description="1 − similarity.")
+    vote: int = Field(0, description="+1 or −1 if this photo was voted on for this query, else 0.")
+
+
+class SearchResults(BaseModel):
+    query: str
+    query_id: int = Field(description="Give it to POST /feedback with a vote.")
+    results: list[SearchHit]
+    total_results: int
+    latency_ms: float
+
+
+class RankedResults(BaseModel):
+    query: str = Field(description="The words, or `image:<sha256>`, or `photo:<id>`.")
+    query_id: int
+    query_type: QueryKind
+    results: list[SearchHit]
+    total_found: int
+    latency_ms: float
+    encoder_latency_ms: float
+
+
+class VoiceResults(RankedResults):
+    transcription: str
+    language: str
+    whisper_ms: float
+
+
+class FeedbackIn(BaseModel):
+    """A vote on a photo as an answer to a query; name the photo by `photo_id` or by `image_path`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"photo_id": 7, "query": "a red bus", "vote": 1}]}
+    )
+
+    photo_id: RowId | None = None
+    image_path: CleanText | None = Field(None, description="`path`, `url` or `filename` of a result.")
+    query: LongText = Field(description="`query` of the answer that the vote is about.")
+    query_id: RowId | None = None
+    vote: int = Field(description="+1 or −1; anything else answers 400.")
+
+
+class FeedbackOut(BaseModel):
+    id: int
+    photo_id: int
+    query: str
+    vote: int
+    message: str
+
+
+class QueryOut(BaseModel):
+    id: int
+    kind: QueryKind
+    text: str
+    result_count: int
+    latency_ms: float
+    created_at: datetime
+
+
+class RecentQueries(BaseModel):
+    queries: list[QueryOut]
+
+
+class Health(BaseModel):
+    """The state of the workers, not only of the process."""
+
+    status: str = Field(examples=["healthy", "unhealthy"])
+    ready: bool
+    version: str
+    model: str = Field(description="Space of the encoder in use: model and weights.")
+    model_choice: str = Field(description="Why this model is in use.")
+    model_loaded: bool
+    device: str
+    index_loaded: bool
+    image_count: int = Field(description="Photos that a search can find.")
+    waiting_for_vector: int = Field(description="Photos that still have no vector in this space.")
+    whisper_available: bool
+    whisper_model: str
+    problems: list[str] = Field(description="What is wrong, in words; empty when healthy.")
+
+
+class LatencyPercentiles(BaseModel):
+    p50: float
+    p95: float
+    p99: float
+
+
+class QueryStats(BaseModel):
+    total: int
+    by_kind: dict[str, int]
+    latency_ms: LatencyPercentiles | None = Field(
+        description="Over the last 1,000 queries; null before the first."
+    )
+
+
+class IndexStats(BaseModel):
+    type: str
+    size: int
+    dim: int
+    memory_mb: float
+
+
+class FeedbackStats(BaseModel):
+    up: int
+    down: int
+
+
+class Stats(BaseModel):
+    total_photos: int
+    stored_bytes: int
+    index: IndexStats
+    queries: QueryStats
+    feedback: FeedbackStats
+    model: str
+    device: str
+    memory_rss_mb: float
+    memory_vms_mb: float
+    cpu_percent: float = Field(description="Of one core, since the last call.")
+    threads: int
+    uptime_s: float
+
+
+class ServiceInfo(BaseModel):
+    name: str
+    version: str
+    docs: str
+    openapi: str
+    health: str
+
+
+def photo_fields(photo: Photo) -> dict[str, object]:
+    """The fields of PhotoOut; SearchHit picks its own from the same."""
+    has_file = photo.sha256 is not None
+    fields = photo.model_dump(exclude={"owner"})
+    fields["caption"] = photo.caption or photo.suggested_caption
+    fields["category"] = photo.category or photo.suggested_category
+    fields["tags"] = photo.tags or photo.suggested_tags
+    fields["path"] = original_path(photo.sha256) if photo.sha256 else None
+    fields["url"] = f"/photo/{photo.id}/file" if has_file else None
+    fields["thumbnail_url"] = f"/photo/{photo.id}/thumbnail" if has_file else None
+    return fields
+
+
+def plain_filename(name: str | None) -> str:
+    """A client's file name without folders and control characters, at most 255 characters; it is only shown."""
+    last = PurePath((name or "").replace("\\", "/")).name
+    return "".join(c for c in last if c.isprintable())[:255]

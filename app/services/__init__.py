@@ -1,0 +1,1 @@
+"""One capability each, with no HTTP and no SQL."""

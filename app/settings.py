@@ -1,0 +1,68 @@
+"""Every knob of the service: type, unit in the name, bounds, help. Environment prefix RECOLLECT_."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read once, at start, from the environment (RECOLLECT_HOST, …) or the flags of `recollect serve`."""
+
+    model_config = SettingsConfigDict(env_prefix="RECOLLECT_", frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
+    database_url: str = Field("sqlite:///recollect.db", description="SQLAlchemy URL of the database.")
+    uploads_dir: Path = Field(Path("uploads"), description="Folder of the originals and their thumbnails.")
+    busy_timeout_s: float = Field(30, gt=0, le=600, description="How long a write waits for SQLite's lock.")
+
+    model: str = Field(
+        "auto",
+        description="`auto`, `embedded`, an open_clip name such as `ViT-B-32/laion2b_s34b_b79k`, "
+        "or `ViT-B-32//path/to/checkpoint.safetensors`.",
+    )
+    model_sha256: str | None = Field(
+        None, pattern="^[0-9a-f]{64}$", description="Expected SHA-256 of the named model's weights file."
+    )
+    whisper_model: str = Field(
+        "tiny.en", description="Whisper size; `tiny.en` ships with the service, `none` switches voice off."
+    )
+    device: str = Field("auto", description="torch device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")
+    torch_threads: int = Field(0, ge=0, le=1024, description="Threads for one inference; 0: one per core.")
+    index: Literal["flat"] = Field("flat", description="Vector index: `flat` is exact.")
+    index_poll_s: float = Field(
+        1.0, gt=0, le=3600, description="How often to look for photos that another process added."
+    )
+
+    max_upload_bytes: int = Field(50 * 2**20, ge=1, description="Largest accepted file.")
+    max_pixels: int = Field(50_000_000, ge=1, description="Largest accepted picture, width times height.")
+    max_audio_s: float = Field(60, gt=0, le=600, description="Longest accepted voice query.")
+    max_results: int = Field(1000, ge=1, le=10_000, description="Largest k or limit of one request.")
+    max_query_chars: int = Field(1000, ge=1, le=100_000, description="Longest accepted text query.")
+
+    decode_concurrency: int = Field(4, ge=1, le=256, description="Pictures decoded at the same time.")
+    encode_batch_size: int = Field(16, ge=1, le=1024, description="Most inputs of one encoder call.")
+    encode_queue_size: int = Field(256, ge=1, description="Inputs that may wait for the encoder.")
+    transcribe_queue_size: int = Field(16, ge=1, description="Voice queries that may wait for Whisper.")
+    inference_timeout_s: float = Field(60, gt=0, description="Longest wait for one inference.")
+
+    ranking_overfetch: int = Field(2, ge=1, le=100, description="Candidates ranked per result asked for.")
+    ranking_up_vote: float = Field(1.15, ge=1, description="Score factor of a photo voted up for this query.")
+    ranking_down_vote: float = Field(0.70, gt=0, le=1, description="Score factor of a photo voted down.")
+    ranking_category_limit: int = Field(3, ge=1, description="Results of one category left at full score.")
+    ranking_category_factor: float = Field(0.90, gt=0, le=1, description="Score factor of those after them.")
+    ranking_recency_weight: float = Field(
+        0.0, ge=0, le=1, description="Share of the score that fades with a photo's age; 0 switches it off."
+    )
+    ranking_recency_half_life_days: float = Field(365, gt=0, description="Age at which half of it has faded.")
+
+    tag_min_probability: float = Field(
+        0.2, ge=0, le=1, description="A tag is given from this probability on; 1 switches tagging off."
+    )
+    tag_max_count: int = Field(5, ge=0, le=50, description="Most tags given to one photo.")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe line logged."
+    )

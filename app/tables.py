@@ -1,0 +1,137 @@
+"""The rows. They are the truth: index, thumbnails and caches are rebuilt from them."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import JSON, Column, ForeignKey, Integer, LargeBinary, UniqueConstraint
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, SQLModel
+
+DEFAULT_OWNER = "default"
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def original_path(sha256: str) -> str:
+    """Where an original lies below the uploads folder: a folder for each first byte keeps listings short."""
+    return f"{sha256[:2]}/{sha256}"
+
+
+class PhotoStatus(StrEnum):
+    PENDING = "pending"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class QueryKind(StrEnum):
+    TEXT = "text"
+    IMAGE = "image"
+    VOICE = "voice"
+    SIMILAR = "similar"
+
+
+class VectorColumn(TypeDecorator[NDArray[np.float32]]):
+    """A unit vector as its little-endian float32 bytes: 2 KB for 512 dimensions."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: NDArray[np.float32] | None, dialect: Dialect) -> bytes | None:
+        return None if value is None else np.ascontiguousarray(value, dtype="<f4").tobytes()
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> NDArray[np.float32] | None:
+        return None if value is None else np.frombuffer(value, dtype="<f4")
+
+
+class Photo(SQLModel, table=True):
+    """One item of a library; without `sha256` it is a text-only item, found by its caption.
+
+    title, caption, category and tags are the owner's words; suggested_* are the machine's.
+    """
+
+    __tablename__ = "photos"
+    # AUTOINCREMENT: an id that was deleted is never given to another photo.
+    __table_args__ = (
+        UniqueConstraint("owner", "sha256"),
+        UniqueConstraint("owner", "item_id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    owner: str = Field(default=DEFAULT_OWNER, index=True)
+    item_id: str | None = None
+    sha256: str | None = None
+    filename: str = ""
+    mime: str | None = None
+    width: int | None = None
+    height: int | None = None
+    bytes: int | None = None
+    title: str | None = None
+    caption: str | None = None
+    category: str | None = Field(default=None, index=True)
+    tags: list[str] = Field(default_factory=list, sa_type=JSON)
+    suggested_caption: str | None = None
+    suggested_category: str | None = None
+    suggested_tags: list[str] = Field(default_factory=list, sa_type=JSON)
+    taken_at: datetime | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    camera: str | None = None
+    created_at: datetime = Field(default_factory=utc_now)
+    updated_at: datetime = Field(default_factory=utc_now)
+    status: PhotoStatus = Field(default=PhotoStatus.READY)
+    error: str | None = None
+
+
+def _photo_key() -> Any:
+    return Field(
+        sa_column=Column(Integer, ForeignKey("photos.id", ondelete="CASCADE"), index=True, nullable=False)
+    )
+
+
+class Embedding(SQLModel, table=True):
+    """One photo's vector in one space; ids only grow, so `id > last seen` finds what is new."""
+
+    __tablename__ = "embeddings"
+    __table_args__ = (UniqueConstraint("photo_id", "space"), {"sqlite_autoincrement": True})
+
+    id: int | None = Field(default=None, primary_key=True)
+    photo_id: int = _photo_key()
+    space: str = Field(index=True)
+    vector: Any = Field(sa_column=Column(VectorColumn, nullable=False))
+
+
+class SearchQuery(SQLModel, table=True):
+    """One search as it was asked. `text` is the words, or names the picture asked with."""
+
+    __tablename__ = "queries"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: int | None = Field(default=None, primary_key=True)
+    owner: str = Field(default=DEFAULT_OWNER, index=True)
+    kind: QueryKind
+    text: str
+    result_count: int
+    latency_ms: float
+    created_at: datetime = Field(default_factory=utc_now)
+
+
+class Feedback(SQLModel, table=True):
+    """One vote, +1 or −1, for a photo as an answer to a query; the newest vote of a pair counts."""
+
+    __tablename__ = "feedback"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: int | None = Field(default=None, primary_key=True)
+    owner: str = Field(default=DEFAULT_OWNER, index=True)
+    photo_id: int = _photo_key()
+    query_id: int | None = Field(default=None, foreign_key="queries.id", ondelete="SET NULL")
+    query_text: str = Field(index=True)
+    vote: int
+    created_at: datetime = Field(default_factory=utc_now)
