@@ -170,9 +170,7 @@ class VoiceResults(RankedResults):
 class FeedbackIn(BaseModel):
     """A vote on a photo as an answer to a query; name the photo by `photo_id` or by `image_path`."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"photo_id": 7, "query": "a red bus", "vote": 1}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"photo_id": 7, "query": "a red bus", "vote": 1}]})
 
     photo_id: RowId | None = None
     image_path: CleanText | None = Field(None, description="`path`, `url` or `filename` of a result.")

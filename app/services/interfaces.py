@@ -43,9 +43,7 @@ class VectorIndex(Protocol):
         """Ids that are not there are passed over."""
         ...
 
-    def search(
-        self, vectors: Vectors, k: int, allowed_ids: Sequence[int] | None = None
-    ) -> tuple[Ids, Scores]:
+    def search(self, vectors: Vectors, k: int, allowed_ids: Sequence[int] | None = None) -> tuple[Ids, Scores]:
         """Exact top k by cosine for each query, best first: two (n, min(k, available)) arrays, no padding."""
         ...
 
