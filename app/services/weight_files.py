@@ -1,0 +1,39 @@
+"""Weights that came with a package or with this project: found without importing it, checked before use."""
+
+import hashlib
+import importlib.util
+from pathlib import Path
+
+CHUNK_BYTES = 2**20
+
+
+class WeightsRefused(Exception):
+    """A weights file is missing, or is not the one this version was made with."""
+
+
+def package_file(package: str, relative: str) -> Path:
+    """A file inside an installed package, found without running the package. Raises: WeightsRefused."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise WeightsRefused(f"The package {package} is not installed; install requirements.txt.")
+    return Path(spec.submodule_search_locations[0]) / relative
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 lower-case hex digits. Raises: OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def checked(path: Path, sha256: str) -> Path:
+    """The same path, once its bytes have proved to be the expected ones. Raises: WeightsRefused."""
+    try:
+        actual = file_sha256(path)
+    except OSError as error:
+        raise WeightsRefused(f"Cannot read the weights file {path.name}: {error.strerror}.") from error
+    if actual != sha256:
+        raise WeightsRefused(f"{path.name} has SHA-256 {actual}, expected {sha256}; install it again.")
+    return path
