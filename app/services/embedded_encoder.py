@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # the name torch's own documentation uses
+import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
