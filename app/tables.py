@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import JSON, Column, ForeignKey, Integer, LargeBinary, UniqueConstraint
+from sqlalchemy import JSON, Column, Enum, ForeignKey, Integer, LargeBinary, UniqueConstraint
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
@@ -34,6 +34,11 @@ class QueryKind(StrEnum):
     IMAGE = "image"
     VOICE = "voice"
     SIMILAR = "similar"
+
+
+def _stored_by_value(kind: type[StrEnum]) -> Any:
+    """A column that holds `ready`, not `READY`."""
+    return Enum(kind, native_enum=False, values_callable=lambda members: [member.value for member in members])
 
 
 class VectorColumn(TypeDecorator[NDArray[np.float32]]):
@@ -85,7 +90,7 @@ class Photo(SQLModel, table=True):
     camera: str | None = None
     created_at: datetime = Field(default_factory=utc_now)
     updated_at: datetime = Field(default_factory=utc_now)
-    status: PhotoStatus = Field(default=PhotoStatus.READY)
+    status: PhotoStatus = Field(default=PhotoStatus.READY, sa_type=_stored_by_value(PhotoStatus))
     error: str | None = None
 
 
@@ -115,7 +120,7 @@ class SearchQuery(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     owner: str = Field(default=DEFAULT_OWNER, index=True)
-    kind: QueryKind
+    kind: QueryKind = Field(sa_type=_stored_by_value(QueryKind))
     text: str
     result_count: int
     latency_ms: float

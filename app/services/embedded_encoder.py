@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from app.errors import EncoderFailed
 from app.services.interfaces import Vectors
+from app.services.vectors import finite
 from app.services.weight_files import checked, package_file
 
 IMAGE_SIZE = 260  # px, what EfficientNet-Lite2 was trained at
@@ -154,14 +154,6 @@ def load_heads(path: Path, sha256: str) -> Heads:
     heads = Heads()
     heads.load_state_dict({name: tensor.float() for name, tensor in load_file(checked(path, sha256)).items()})
     return heads.eval()
-
-
-def finite(vectors: Tensor) -> Vectors:
-    """The tensor as float32 in main memory. Raises: EncoderFailed if anything in it is NaN or infinite."""
-    array = vectors.float().cpu().numpy()
-    if not np.isfinite(array).all():
-        raise EncoderFailed("The model gave a vector that is not finite.")
-    return cast(Vectors, array)
 
 
 def _renamed(published: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:

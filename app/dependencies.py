@@ -1,0 +1,162 @@
+"""The one place that names concrete classes, and the typed aliases by which routes get them."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from fastapi import Depends, Request
+
+from app.database import Database
+from app.flows.live_index import LiveIndex
+from app.flows.services import Services
+from app.services.batching import BatchedEncoder, QueuedTranscriber
+from app.services.decode import ImageDecoder
+from app.services.faiss_index import FaissIndex
+from app.services.interfaces import ImageTextEncoder, Transcriber
+from app.services.keyed_lock import KeyedLock
+from app.services.model_choice import ModelChoice, choose_model
+from app.services.photo_store import LocalPhotoStore
+from app.services.tagger import Tagger
+from app.services.thumbnails import Thumbnailer
+from app.settings import Settings
+from app.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
+
+VOCABULARY = Path(__file__).parent / "weights" / "tag_vocabulary.csv"
+THUMBNAILS = ".thumbnails"  # below the uploads folder, and safe to delete
+CACHE = ".cache"  # likewise
+
+
+@dataclass(frozen=True)
+class Models:
+    """What is heavy to load, and may be shared by several apps of one process."""
+
+    choice: ModelChoice
+    encoder: ImageTextEncoder
+    transcriber: Transcriber | None  # None: switched off, or its weights are missing
+
+
+def build_services(settings: Settings, *, voice: bool = True) -> Services:
+    """Everything loaded, and the index filled from the rows; `voice=False` leaves Whisper out.
+
+    Raises: WeightsRefused, sqlalchemy.exc.OperationalError, OSError.
+    """
+    return assemble(settings, load_models(settings, voice=voice))
+
+
+def load_models(settings: Settings, *, voice: bool = True) -> Models:
+    """Raises: WeightsRefused, RuntimeError (weights that do not fit their architecture)."""
+    device = pick_device(settings)
+    choice = choose_model(settings.model, settings.model_sha256)
+    logger.info("model %s on %s (%s)", choice.space, device, choice.reason)
+    transcriber = load_transcriber(settings.whisper_model, device) if voice else None
+    return Models(choice, load_encoder(choice, device), transcriber)
+
+
+def assemble(settings: Settings, models: Models) -> Services:
+    """The services round loaded models. Raises: sqlalchemy.exc.OperationalError, OSError."""
+    encoder = _batched(models.encoder, settings)
+    database = Database(settings.database_url, settings.busy_timeout_s)
+    store = LocalPhotoStore(settings.uploads_dir)
+    store.remove_temporary_files()
+    decoder = ImageDecoder(settings.max_pixels, settings.decode_concurrency)
+    index = FaissIndex(encoder.dim)
+    live_index = LiveIndex(database, index, encoder.space, settings.index_poll_s)
+    logger.info("index of %d photos", live_index.rebuild())
+    return Services(
+        settings=settings,
+        telemetry=_telemetry(index, encoder),
+        database=database,
+        model_choice=models.choice,
+        encoder=encoder,
+        transcriber=_queued(models.transcriber, settings),
+        tagger=_tagger(encoder, settings),
+        decoder=decoder,
+        store=store,
+        thumbnails=Thumbnailer(settings.uploads_dir / THUMBNAILS, store, decoder),
+        index=index,
+        live_index=live_index,
+        photo_locks=KeyedLock(),
+    )
+
+
+def pick_device(settings: Settings) -> str:
+    """The torch device to use, and the number of threads it may use."""
+    if settings.torch_threads:
+        torch.set_num_threads(settings.torch_threads)
+    if settings.device != "auto":
+        return settings.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_encoder(choice: ModelChoice, device: str) -> ImageTextEncoder:
+    """Raises: WeightsRefused, RuntimeError (weights that do not fit their architecture)."""
+    if choice.clip is None:
+        from app.services.embedded_encoder import EmbeddedEncoder
+
+        return EmbeddedEncoder(device)
+    from app.services.clip_encoder import OpenClipEncoder
+
+    clip = choice.clip
+    return OpenClipEncoder(
+        clip.architecture, clip.path, space=choice.space, device=device, trained_with=clip.trained_with
+    )
+
+
+def _batched(encoder: ImageTextEncoder, settings: Settings) -> BatchedEncoder:
+    return BatchedEncoder(
+        encoder,
+        max_batch=settings.encode_batch_size,
+        max_queue=settings.encode_queue_size,
+        timeout_s=settings.inference_timeout_s,
+    )
+
+
+def load_transcriber(model: str, device: str) -> Transcriber | None:
+    """Without it the service still runs, and /health says that voice search is missing."""
+    if model == "none":
+        return None
+    from app.services.transcriber import WhisperTranscriber
+
+    try:
+        return WhisperTranscriber(model, device)
+    except Exception:  # whatever whisper, torch or the disk raise for weights that are missing or damaged
+        logger.exception("Whisper %s could not be loaded; voice search is off.", model)
+        return None
+
+
+def _queued(transcriber: Transcriber | None, settings: Settings) -> QueuedTranscriber | None:
+    if transcriber is None:
+        return None
+    return QueuedTranscriber(
+        transcriber, max_queue=settings.transcribe_queue_size, timeout_s=settings.inference_timeout_s
+    )
+
+
+def _tagger(encoder: ImageTextEncoder, settings: Settings) -> Tagger:
+    return Tagger(
+        encoder,
+        VOCABULARY,
+        min_probability=settings.tag_min_probability,
+        max_count=settings.tag_max_count,
+        cache_dir=settings.uploads_dir / CACHE,
+    )
+
+
+def _telemetry(index: FaissIndex, encoder: BatchedEncoder) -> Telemetry:
+    telemetry = Telemetry()
+    telemetry.gauge("photos", "Photos that a search can find.", lambda: float(len(index)))
+    telemetry.gauge("image_queue", "Pictures that wait for the encoder.", lambda: float(encoder.images.depth))
+    telemetry.gauge("text_queue", "Texts that wait for the encoder.", lambda: float(encoder.texts.depth))
+    return telemetry
+
+
+def services_of(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]

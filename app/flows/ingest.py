@@ -1,0 +1,199 @@
+"""How a photo comes into the library: design of the path in one function, `add_photo`."""
+
+import hashlib
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, select
+
+from app.errors import InvalidRequest, ItemIdTaken
+from app.flows.services import Services
+from app.services.decode import DecodedImage
+from app.services.exif import read_capture
+from app.services.interfaces import Suggestion, Vectors
+from app.tables import DEFAULT_OWNER, Embedding, Photo
+from app.telemetry import StepTimer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class NewItem:
+    """What the caller gives: the bytes of a picture, or none for a text-only item, and the caller's words."""
+
+    data: bytes | None
+    filename: str = ""
+    title: str | None = None
+    caption: str | None = None
+    category: str | None = None
+    tags: list[str] = field(default_factory=list)
+    item_id: str | None = None
+    owner: str = DEFAULT_OWNER
+
+
+@dataclass(frozen=True)
+class Added:
+    photo: Photo
+    created: bool  # False: these bytes, or this text, were in the library already
+
+
+def add_item(services: Services, item: NewItem) -> Added:
+    """A picture or a text-only item. Raises: what add_photo and add_text raise."""
+    return add_text(services, item) if item.data is None else add_photo(services, item, item.data)
+
+
+def add_photo(services: Services, item: NewItem, data: bytes) -> Added:
+    """When this returns, the photo is durable and found by the next search.
+
+    If a step before the commit fails, nothing is visible; a crash after it is mended by the next start.
+    Raises: TooLarge, UnsupportedMedia, BrokenMedia, ItemIdTaken, EncoderFailed, Overloaded, StorageFull.
+    """
+    timer = StepTimer(services.telemetry)
+    sha256 = hashlib.sha256(data).hexdigest()
+    with services.photo_locks(sha256):
+        if known := _known(services, item, sha256):
+            return Added(known, created=False)
+        with timer("decode"):
+            decoded = services.decoder.decode(data)
+        with timer("encode"):
+            vector = services.encoder.encode_images([decoded.image])[0]
+        with timer("tag"):
+            suggestion = services.tagger.suggest(vector[None])[0]
+        with timer("store"):
+            services.store.save(sha256, data)
+        with timer("database"):
+            added = _insert(services, _photo_row(item, sha256, len(data), decoded, suggestion), vector)
+        if added.created:
+            with timer("index"):
+                services.live_index.add(_id(added.photo), vector)
+    logger.info("photo %s added=%s %s", added.photo.id, added.created, timer)
+    return added
+
+
+def add_text(services: Services, item: NewItem) -> Added:
+    """An item without a picture: its caption, else its title, is what is embedded.
+
+    Raises: InvalidRequest (no text at all), ItemIdTaken, EncoderFailed, Overloaded.
+    """
+    text = item.caption or item.title
+    if not text:
+        raise InvalidRequest("An item without a picture needs a caption or a title.")
+    with services.photo_locks(f"text {item.item_id or text}"):
+        if known := _known_text(services, item):
+            return Added(known, created=False)
+        vector = services.encoder.encode_texts([text])[0]
+        added = _insert(services, Photo(**_own_words(item)), vector)
+        if added.created:
+            services.live_index.add(_id(added.photo), vector)
+    return added
+
+
+def _known(services: Services, item: NewItem, sha256: str) -> Photo | None:
+    """The photo with these bytes. Raises ItemIdTaken if the item_id is another photo's."""
+    with services.database.read() as session:
+        photo = session.exec(select(Photo).where(Photo.owner == item.owner, Photo.sha256 == sha256)).first()
+        holder = _holder_of(session, item)
+    if holder and (photo is None or holder.id != photo.id):
+        raise ItemIdTaken(f"The item_id {item.item_id!r} belongs to photo {holder.id}.")
+    return photo
+
+
+def _known_text(services: Services, item: NewItem) -> Photo | None:
+    """The same text-only item: by its item_id, or word for word. Raises: ItemIdTaken."""
+    with services.database.read() as session:
+        if holder := _holder_of(session, item):
+            if (holder.sha256, holder.caption, holder.title) != (None, item.caption, item.title):
+                raise ItemIdTaken(f"The item_id {item.item_id!r} belongs to photo {holder.id}.")
+            return holder
+        if item.item_id:
+            return None
+        return session.exec(
+            select(Photo).where(
+                Photo.owner == item.owner,
+                col(Photo.sha256).is_(None),
+                col(Photo.item_id).is_(None),
+                Photo.caption == item.caption,
+                Photo.title == item.title,
+            )
+        ).first()
+
+
+def _holder_of(session: Session, item: NewItem) -> Photo | None:
+    if not item.item_id:
+        return None
+    return session.exec(select(Photo).where(Photo.owner == item.owner, Photo.item_id == item.item_id)).first()
+
+
+def _own_words(item: NewItem) -> dict[str, Any]:
+    return {
+        "owner": item.owner,
+        "item_id": item.item_id or None,
+        "filename": item.filename,
+        "title": item.title or None,
+        "caption": item.caption or None,
+        "category": item.category or None,
+        "tags": item.tags,
+    }
+
+
+def _photo_row(item: NewItem, sha256: str, size: int, decoded: DecodedImage, suggestion: Suggestion) -> Photo:
+    capture = read_capture(decoded.exif)
+    return Photo(
+        **_own_words(item),
+        sha256=sha256,
+        bytes=size,
+        mime=decoded.mime,
+        width=decoded.width,
+        height=decoded.height,
+        suggested_tags=list(suggestion.tags),
+        suggested_caption=suggestion.caption,
+        suggested_category=suggestion.category,
+        taken_at=capture.taken_at,
+        latitude=capture.latitude,
+        longitude=capture.longitude,
+        camera=capture.camera,
+    )
+
+
+def _insert(services: Services, photo: Photo, vector: Vectors) -> Added:
+    """Photo and embedding in one commit; the file of a photo that could not be inserted does not stay behind."""
+    try:
+        with services.database.write() as session:
+            session.add(photo)
+            session.flush()
+            session.add(Embedding(photo_id=_id(photo), space=services.encoder.space, vector=vector))
+    except IntegrityError:
+        return Added(_inserted_by_another(services, photo), created=False)
+    except BaseException:
+        remove_unused_file(services, photo.sha256)
+        raise
+    return Added(photo, created=True)
+
+
+def _inserted_by_another(services: Services, photo: Photo) -> Photo:
+    """Another process was faster: its row. Raises ItemIdTaken if it was only the item_id that collided."""
+    with services.database.read() as session:
+        same = select(Photo).where(Photo.owner == photo.owner, Photo.sha256 == photo.sha256)
+        winner = session.exec(same).first() if photo.sha256 else None
+    if winner is None:
+        remove_unused_file(services, photo.sha256)
+        raise ItemIdTaken(f"The item_id {photo.item_id!r} belongs to another photo.")
+    return winner
+
+
+def remove_unused_file(services: Services, sha256: str | None) -> None:
+    """Delete an original and its thumbnails unless some row, of any owner, still needs them."""
+    if sha256 is None:
+        return
+    with services.database.read() as session:
+        if session.exec(select(Photo.id).where(Photo.sha256 == sha256)).first() is not None:
+            return
+    services.store.delete(sha256)
+    services.thumbnails.delete(sha256)
+
+
+def _id(photo: Photo) -> int:
+    assert photo.id is not None, "an inserted photo has an id"
+    return photo.id

@@ -1,0 +1,89 @@
+"""How the service is doing: counts from the rows, facts from the workers and from the process."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import psutil
+from sqlmodel import Session, col, func, select
+
+from app.flows.reindex import count_missing
+from app.flows.services import Services
+from app.schemas import FeedbackStats, Health, IndexStats, LatencyPercentiles, QueryStats, Stats
+from app.tables import Feedback, Photo, SearchQuery
+
+LATENCY_WINDOW = 1000  # queries
+MB = 2**20
+
+_process = psutil.Process()
+
+
+def health(services: Services, *, ready: bool, version: str) -> Health:
+    """True of the workers: a dead one makes the service unhealthy even while the process answers."""
+    problems = [f"{worker.name} has stopped" for worker in services.encoder.workers if not worker.alive]
+    if services.transcriber and not services.transcriber.worker.alive:
+        problems.append("Whisper has stopped")
+    if not services.live_index.alive:
+        problems.append("photos added by other processes are not noticed")
+    return Health(
+        status="unhealthy" if problems else "healthy",
+        ready=ready and not problems,
+        version=version,
+        model=services.encoder.space,
+        model_choice=services.model_choice.reason,
+        model_loaded=all(worker.alive for worker in services.encoder.workers),
+        device=services.encoder.device,
+        index_loaded=True,
+        image_count=len(services.index),
+        waiting_for_vector=count_missing(services),
+        whisper_available=services.transcriber is not None and services.transcriber.worker.alive,
+        whisper_model=services.transcriber.model if services.transcriber else "none",
+        problems=problems,
+    )
+
+
+def stats(services: Services) -> Stats:
+    """Counts, latencies and what the process uses."""
+    memory = _process.memory_info()
+    with services.database.read() as session:
+        photos, stored = session.exec(select(func.count(), func.coalesce(func.sum(col(Photo.bytes)), 0))).one()
+        return Stats(
+            total_photos=photos,
+            stored_bytes=stored,
+            index=IndexStats(
+                type=services.index.kind,
+                size=len(services.index),
+                dim=services.index.dim,
+                memory_mb=services.index.memory_bytes / MB,
+            ),
+            queries=_query_stats(session),
+            feedback=_feedback_stats(session),
+            model=services.encoder.space,
+            device=services.encoder.device,
+            memory_rss_mb=memory.rss / MB,
+            memory_vms_mb=memory.vms / MB,
+            cpu_percent=_process.cpu_percent(),
+            threads=_process.num_threads(),
+            uptime_s=time.time() - _process.create_time(),
+        )
+
+
+def _query_stats(session: Session) -> QueryStats:
+    by_kind = session.exec(select(SearchQuery.kind, func.count()).group_by(col(SearchQuery.kind))).all()
+    newest = select(SearchQuery.latency_ms).order_by(col(SearchQuery.id).desc()).limit(LATENCY_WINDOW)
+    counts = {str(kind): count for kind, count in by_kind}
+    return QueryStats(
+        total=sum(counts.values()), by_kind=counts, latency_ms=_percentiles(session.exec(newest).all())
+    )
+
+
+def _percentiles(latencies: Sequence[float]) -> LatencyPercentiles | None:
+    if not latencies:
+        return None
+    p50, p95, p99 = np.percentile(latencies, [50, 95, 99]).tolist()
+    return LatencyPercentiles(p50=p50, p95=p95, p99=p99)
+
+
+def _feedback_stats(session: Session) -> FeedbackStats:
+    counts = dict(session.exec(select(Feedback.vote, func.count()).group_by(col(Feedback.vote))).all())
+    return FeedbackStats(up=counts.get(1, 0), down=counts.get(-1, 0))

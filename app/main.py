@@ -1,0 +1,120 @@
+"""The app: create_app(settings) makes as many independent ones as a test likes."""
+
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import fastapi_offline
+import numpy as np
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
+from fastapi.staticfiles import StaticFiles
+from PIL import Image
+
+from app import __version__
+from app.dependencies import build_services
+from app.flows.reindex import fill_missing
+from app.flows.services import Services
+from app.middleware import MULTIPART_OVERHEAD_BYTES, BodyLimit, RequestContext
+from app.problems import add_problem_handlers, problem_responses
+from app.routers import feedback, photos, search, status
+from app.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+DOCS_ASSETS = "/docs-assets"
+
+
+def create_app(settings: Settings, build: Callable[[Settings], Services] = build_services) -> FastAPI:
+    """An app that loads its services when it starts, and closes them when it stops."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.ready = False
+        services = app.state.services = build(settings)
+        warm_up(services)
+        services.live_index.start()
+        with background_fill(services):
+            app.state.ready = True
+            logger.info("Recollect is ready at http://%s:%d", settings.host, settings.port)
+            yield
+            app.state.ready = False
+        services.close()
+
+    app = FastAPI(
+        title="Recollect",
+        version=__version__,
+        description="Self-hosted photo search: by words, by another picture, or by voice.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=operation_id,
+        responses=problem_responses(500),
+    )
+    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes + MULTIPART_OVERHEAD_BYTES)
+    app.add_middleware(RequestContext)
+    add_problem_handlers(app)
+    for module in (photos, search, feedback, status):
+        app.include_router(module.router)
+    app.mount("/web", StaticFiles(directory=status.WEB_DIR))
+    _add_docs(app)
+    return app
+
+
+def operation_id(route: APIRoute) -> str:
+    """The function's name: stable for generated clients, whatever the path becomes."""
+    return route.name
+
+
+def warm_up(services: Services) -> None:
+    """One picture and one word through the models and the index, so that nobody's first search is a cold one."""
+    image = services.encoder.encode_images([Image.new("RGB", (320, 240))])
+    words = services.encoder.encode_texts(["warm-up"])
+    if image.shape != (1, services.encoder.dim) or image.shape != words.shape:
+        raise RuntimeError(f"The encoder gives {image.shape} for a picture and {words.shape} for a text.")
+    services.tagger.suggest(image)
+    services.index.search(np.concatenate([image, words]), 1)
+
+
+@contextmanager
+def background_fill(services: Services) -> Iterator[None]:
+    """While the block runs, photos that have no vector of the present model get one."""
+    stop = threading.Event()
+    thread = threading.Thread(target=fill_missing, args=(services, stop.is_set), name="fill-missing", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _add_docs(app: FastAPI) -> None:
+    """Swagger UI and ReDoc from files of a package: they work with no internet."""
+    assets = Path(fastapi_offline.__file__).parent / "static"
+    app.mount(DOCS_ASSETS, StaticFiles(directory=assets))
+    icon = f"{DOCS_ASSETS}/favicon.png"
+
+    @app.get("/docs", include_in_schema=False)
+    def swagger_ui() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="Recollect API",
+            swagger_js_url=f"{DOCS_ASSETS}/swagger-ui-bundle.js",
+            swagger_css_url=f"{DOCS_ASSETS}/swagger-ui.css",
+            swagger_favicon_url=icon,
+        )
+
+    @app.get("/redoc", include_in_schema=False)
+    def redoc() -> HTMLResponse:
+        return get_redoc_html(
+            openapi_url="/openapi.json",
+            title="Recollect API",
+            redoc_js_url=f"{DOCS_ASSETS}/redoc.standalone.js",
+            redoc_favicon_url=icon,
+            with_google_fonts=False,
+        )

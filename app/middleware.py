@@ -1,0 +1,112 @@
+"""Round every request: an id, a log line, metrics, security headers, and a limit on the body."""
+
+import logging
+import secrets
+import time
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.problems import problem
+from app.telemetry import Telemetry
+
+logger = logging.getLogger("app.access")
+
+MULTIPART_OVERHEAD_BYTES = 2**20  # boundaries, part headers and text fields beside the file itself
+PAGE_POLICY = (
+    "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
+    "object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+)
+# Swagger UI and ReDoc start from a script inside their page.
+DOCS_POLICY = (
+    PAGE_POLICY + "; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; worker-src blob:"
+)
+_DOCS = ("/docs", "/redoc")
+
+
+class RequestContext:
+    """Gives each request an id, and when it is answered logs and counts it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = scope["recollect_request_id"] = secrets.token_hex(10)
+        started = time.perf_counter()
+        status = 500
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _add_headers(MutableHeaders(scope=message), scope["path"], request_id)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            _record(scope, status, time.perf_counter() - started, request_id)
+
+
+def _add_headers(headers: MutableHeaders, path: str, request_id: str) -> None:
+    headers["X-Request-ID"] = request_id
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Referrer-Policy"] = "same-origin"
+    headers.setdefault("Content-Security-Policy", DOCS_POLICY if path.startswith(_DOCS) else PAGE_POLICY)
+
+
+def _record(scope: Scope, status: int, seconds: float, request_id: str) -> None:
+    # The route's pattern, not the path: one metric for each route, however many photos there are.
+    route = getattr(scope.get("route"), "path", "none")
+    services: Any = getattr(scope["app"].state, "services", None)
+    if services is not None:
+        telemetry: Telemetry = services.telemetry
+        telemetry.requests.labels(scope["method"], route, str(status)).inc()
+        telemetry.request_seconds.labels(route).observe(seconds)
+    logger.info("%s %s %d %.1fms %s", scope["method"], scope["path"], status, seconds * 1000, request_id)
+
+
+class BodyLimit:
+    """Refuses a body over the limit: by Content-Length before a byte is read, else as soon as it is passed."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "0")
+        if declared.isdecimal() and int(declared) > self._max_bytes:
+            request = Request(scope)
+            refusal = problem(
+                request, 413, "too-large", "Too large", self._detail, headers={"Connection": "close"}
+            )
+            await refusal(scope, receive, send)
+            return
+        await self._app(scope, self._counted(receive), send)
+
+    def _counted(self, receive: Receive) -> Receive:
+        seen = 0
+
+        async def receive_counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._max_bytes:
+                # HTTPException: FastAPI turns any other exception while it parses a form into a 400.
+                raise HTTPException(413, self._detail)
+            return message
+
+        return receive_counted
+
+    @property
+    def _detail(self) -> str:
+        return f"The request has more than {self._max_bytes:,} bytes."

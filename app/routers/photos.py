@@ -1,0 +1,160 @@
+"""Upload, and the library."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, File, Form, Path, Query, Response, UploadFile
+from fastapi.responses import FileResponse
+
+from app.dependencies import ServicesDep
+from app.errors import FileNotStored, TooLarge
+from app.flows import ingest, photos
+from app.flows.filters import PhotoFilter
+from app.flows.services import Services
+from app.problems import problem_responses
+from app.schemas import (
+    MAX_ID,
+    LongText,
+    PhotoDetail,
+    PhotoOut,
+    PhotoPage,
+    PhotoPatch,
+    ShortText,
+    Tag,
+    UploadOut,
+    photo_fields,
+    plain_filename,
+)
+from app.tables import Photo
+
+router = APIRouter(tags=["photos"])
+
+PhotoId = Annotated[int, Path(ge=1, le=MAX_ID, examples=[1])]
+
+
+def photo_filter(
+    category: Annotated[ShortText | None, Query(description="Only photos of this category.")] = None,
+    tag: Annotated[Tag | None, Query(description="Only photos with this tag.")] = None,
+) -> PhotoFilter:
+    """The filter parameters that listings and searches share."""
+    return PhotoFilter(category=category, tag=tag)
+
+
+def read_upload(file: UploadFile, services: Services) -> bytes:
+    """The file's bytes. Raises: TooLarge."""
+    limit = services.settings.max_upload_bytes
+    data = file.file.read(limit + 1)
+    if len(data) > limit:
+        raise TooLarge(f"The file has more than {limit:,} bytes.")
+    return data
+
+
+@router.post(
+    "/upload",
+    status_code=201,
+    responses={
+        200: {"model": UploadOut, "description": "These bytes are in the library already."},
+        **problem_responses(400, 409, 413, 415, 422, 503, 507),
+    },
+)
+def upload_photo(  # noqa: PLR0913, PLR0917 — each parameter is a field of the form
+    services: ServicesDep,
+    response: Response,
+    file: Annotated[UploadFile, File(description="JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC/HEIF or AVIF.")],
+    title: Annotated[ShortText | None, Form()] = None,
+    caption: Annotated[LongText | None, Form()] = None,
+    tags: Annotated[LongText | None, Form(description="Separated by commas.", examples=["dog, beach"])] = None,
+    category: Annotated[ShortText | None, Form()] = None,
+    item_id: Annotated[ShortText | None, Form(description="Your own name for this photo; unique.")] = None,
+) -> UploadOut:
+    """Add one photo. When this answers, it is stored for good and the next search finds it."""
+    item = ingest.NewItem(
+        data=read_upload(file, services),
+        filename=plain_filename(file.filename),
+        title=title,
+        caption=caption,
+        category=category,
+        tags=split_tags(tags),
+        item_id=item_id,
+    )
+    added = ingest.add_item(services, item)
+    response.status_code = 201 if added.created else 200
+    message = "Photo added." if added.created else "This photo is already in the library."
+    return UploadOut(**photo_fields(added.photo), message=message)
+
+
+@router.get("/photos", responses=problem_responses(400, 422))
+def list_photos(
+    services: ServicesDep,
+    wanted: Annotated[PhotoFilter, Depends(photo_filter)],
+    skip: Annotated[int, Query(ge=0, le=MAX_ID)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+    cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")] = None,
+) -> PhotoPage:
+    """The library, newest first."""
+    page = photos.list_photos(services, wanted, skip=skip, limit=limit, cursor=cursor)
+    return PhotoPage(
+        photos=[PhotoOut.of(photo) for photo in page.photos], total=page.total, next_cursor=page.next_cursor
+    )
+
+
+@router.get("/photo/{photo_id}", responses=problem_responses(404, 422))
+def get_photo(services: ServicesDep, photo_id: PhotoId) -> PhotoDetail:
+    """One photo, with its embedding."""
+    with services.database.read() as session:
+        photo = photos.get_photo(session, photo_id)
+        vector = photos.get_embedding(session, photo_id, services.encoder.space)
+    embedding = [] if vector is None else vector.tolist()
+    return PhotoDetail(**photo_fields(photo), embedding=embedding, space=services.encoder.space)
+
+
+@router.patch("/photo/{photo_id}", responses=problem_responses(400, 404, 409, 422))
+def update_photo(services: ServicesDep, photo_id: PhotoId, changes: PhotoPatch) -> PhotoOut:
+    """Change your own words about a photo."""
+    return PhotoOut.of(photos.update_photo(services, photo_id, changes.model_dump(exclude_unset=True)))
+
+
+@router.delete("/photo/{photo_id}", status_code=204, responses=problem_responses(404, 422))
+def delete_photo(services: ServicesDep, photo_id: PhotoId) -> None:
+    """Remove a photo: its file, its rows and its vector are gone when this answers."""
+    photos.delete_photo(services, photo_id)
+
+
+@router.get("/photo/{photo_id}/file", response_class=FileResponse, responses=problem_responses(404, 416, 422))
+def get_photo_file(services: ServicesDep, photo_id: PhotoId) -> FileResponse:
+    """The original, byte for byte."""
+    photo, sha256 = _stored(services, photo_id)
+    return FileResponse(
+        services.store.path(sha256),
+        media_type=photo.mime,
+        filename=photo.filename or f"{photo_id}",
+        content_disposition_type="inline",
+        headers={"Cache-Control": "private, max-age=31536000, immutable"},
+    )
+
+
+@router.get("/photo/{photo_id}/thumbnail", response_class=FileResponse, responses=problem_responses(404, 416, 422))
+def get_photo_thumbnail(
+    services: ServicesDep,
+    photo_id: PhotoId,
+    size: Annotated[Literal["160", "320", "640", "1280"], Query(description="px of the longer side.")] = "320",
+) -> FileResponse:
+    """A small WebP of the photo, upright."""
+    _, sha256 = _stored(services, photo_id)
+    return FileResponse(
+        services.thumbnails.path(sha256, int(size)),
+        media_type="image/webp",
+        headers={"Cache-Control": "private, max-age=31536000, immutable"},
+    )
+
+
+def split_tags(text: str | None) -> list[str]:
+    """`dog, beach` → ["dog", "beach"]; each once, in order."""
+    return list(dict.fromkeys(tag for part in (text or "").split(",") if (tag := part.strip())))
+
+
+def _stored(services: Services, photo_id: int) -> tuple[Photo, str]:
+    with services.database.read() as session:
+        photo = photos.get_photo(session, photo_id)
+    if photo.sha256 is None:
+        raise FileNotStored(f"Photo {photo_id} is a text-only item.")
+    return photo, photo.sha256

@@ -1,0 +1,202 @@
+"""Requests that wait together are encoded together: one worker thread, a bounded queue, batches as they come.
+
+A lone request is encoded at once; while the worker is busy, those that arrive form the next batch
+(continuous batching, so there is no waiting time to tune).
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Generic, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from app.errors import Overloaded
+from app.services.interfaces import ImageTextEncoder, Samples16k, Transcriber, Transcript, Vectors
+
+logger = logging.getLogger(__name__)
+
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+
+
+class MicroBatcher(Generic[Input, Output]):
+    """Runs `work` on batches of at most max_batch inputs, in one thread.
+
+    An input whose batch fails is tried again alone, so one bad input fails alone. A full queue refuses at once.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[Sequence[Input]], Sequence[Output]],
+        *,
+        max_batch: int,
+        max_queue: int,
+        timeout_s: float,
+    ) -> None:
+        self.name = name
+        self._work = work
+        self._max_batch = max_batch
+        self._timeout_s = timeout_s
+        self._queue: queue.Queue[tuple[Input, Future[Output]] | None] = queue.Queue(max_queue)
+        self._closed = False
+        self._start_lock = threading.Lock()
+        self._thread = self._start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def depth(self) -> int:
+        """Inputs that wait."""
+        return self._queue.qsize()
+
+    def submit(self, item: Input) -> "Future[Output]":
+        """Raises: Overloaded when the queue is full."""
+        self._restart_if_dead()
+        future: Future[Output] = Future()
+        try:
+            self._queue.put_nowait((item, future))
+        except queue.Full:
+            raise Overloaded(f"Too much is waiting for {self.name}; try again in a second.") from None
+        return future
+
+    def run(self, items: Sequence[Input]) -> list[Output]:
+        """One output for each input, in order. Raises: Overloaded (full, or too slow), or what `work` raised."""
+        futures: list[Future[Output]] = []
+        try:
+            futures.extend(self.submit(item) for item in items)
+            return [future.result(self._timeout_s) for future in futures]
+        except FutureTimeout:
+            raise Overloaded(f"{self.name} took longer than {self._timeout_s:g} s; try again later.") from None
+        finally:
+            for future in futures:
+                future.cancel()  # what still waits need not be worked on any more
+
+    def close(self) -> None:
+        """What is already in the queue is still worked on."""
+        self._closed = True
+        self._queue.put(None)
+        self._thread.join(self._timeout_s)
+
+    def _start(self) -> threading.Thread:
+        thread = threading.Thread(target=self._serve, name=f"batch-{self.name}", daemon=True)
+        thread.start()
+        return thread
+
+    def _restart_if_dead(self) -> None:
+        with self._start_lock:
+            if not self._thread.is_alive() and not self._closed:
+                logger.error("The worker for %s had died; it is started again.", self.name)
+                self._thread = self._start()
+
+    def _serve(self) -> None:
+        while batch := self._next_batch():
+            self._answer(batch)
+
+    def _next_batch(self) -> list[tuple[Input, "Future[Output]"]]:
+        """At least one input, with all that wait behind it up to max_batch; empty when closed."""
+        first = self._queue.get()
+        if first is None:
+            return []
+        batch = [first]
+        while len(batch) < self._max_batch:
+            try:
+                following = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if following is None:
+                self._queue.put(None)
+                break
+            batch.append(following)
+        return batch
+
+    def _answer(self, batch: list[tuple[Input, "Future[Output]"]]) -> None:
+        wanted = [(item, future) for item, future in batch if future.set_running_or_notify_cancel()]
+        if not wanted:
+            return
+        try:
+            outputs = self._work([item for item, _ in wanted])
+        except Exception as error:
+            self._answer_failed(wanted, error)
+            return
+        for (_, future), output in zip(wanted, outputs, strict=True):
+            future.set_result(output)
+
+    def _answer_failed(self, batch: list[tuple[Input, "Future[Output]"]], error: Exception) -> None:
+        if len(batch) == 1:
+            batch[0][1].set_exception(error)
+            return
+        for item, future in batch:
+            try:
+                future.set_result(self._work([item])[0])
+            except Exception as alone:
+                future.set_exception(alone)
+
+
+class BatchedEncoder:
+    """An ImageTextEncoder whose callers share batches; pictures and texts have a worker each."""
+
+    def __init__(self, encoder: ImageTextEncoder, *, max_batch: int, max_queue: int, timeout_s: float) -> None:
+        self.space, self.dim, self.device = encoder.space, encoder.dim, encoder.device
+        self.logit_scale = encoder.logit_scale
+        self.images: MicroBatcher[Image.Image, Vectors] = MicroBatcher(
+            "the image encoder",
+            lambda images: list(encoder.encode_images(images)),
+            max_batch=max_batch,
+            max_queue=max_queue,
+            timeout_s=timeout_s,
+        )
+        self.texts: MicroBatcher[str, Vectors] = MicroBatcher(
+            "the text encoder",
+            lambda texts: list(encoder.encode_texts(texts)),
+            max_batch=max_batch,
+            max_queue=max_queue,
+            timeout_s=timeout_s,
+        )
+
+    @property
+    def workers(self) -> tuple[MicroBatcher[Image.Image, Vectors], MicroBatcher[str, Vectors]]:
+        return self.images, self.texts
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
+        """(len(images), dim). Raises: Overloaded, EncoderFailed."""
+        return self._stack(self.images.run(images))
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """(len(texts), dim). Raises: Overloaded, EncoderFailed."""
+        return self._stack(self.texts.run(texts))
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.close()
+
+    def _stack(self, rows: list[Vectors]) -> Vectors:
+        return np.stack(rows) if rows else np.empty((0, self.dim), np.float32)
+
+
+class QueuedTranscriber:
+    """A Transcriber that takes one clip at a time and lets a bounded number wait."""
+
+    def __init__(self, transcriber: Transcriber, *, max_queue: int, timeout_s: float) -> None:
+        self.model = transcriber.model
+        self.worker: MicroBatcher[Samples16k, Transcript] = MicroBatcher(
+            "Whisper",
+            lambda clips: [transcriber.transcribe(samples) for samples in clips],
+            max_batch=1,
+            max_queue=max_queue,
+            timeout_s=timeout_s,
+        )
+
+    def transcribe(self, samples: Samples16k) -> Transcript:
+        """Raises: NoSpeech, Overloaded, EncoderFailed."""
+        return self.worker.run([samples])[0]
+
+    def close(self) -> None:
+        self.worker.close()

@@ -1,0 +1,75 @@
+"""Any CLIP or SigLIP model of open_clip, from weights that are on this machine."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub.constants
+import numpy as np
+import torch
+from PIL import Image
+
+from app.services.interfaces import Vectors
+from app.services.vectors import finite
+
+_PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
+
+
+class OpenClipEncoder:
+    """ImageTextEncoder of one architecture and one weights file (safetensors, or a state dict without code)."""
+
+    def __init__(
+        self, architecture: str, weights: Path, *, space: str, device: str, trained_with: Mapping[str, Any]
+    ) -> None:
+        """trained_with: open_clip's own entry for these weights (mean, std, quick_gelu, …); empty if unknown.
+
+        Raises: RuntimeError when the weights do not fit; never a model with random weights.
+        """
+        import open_clip
+        from open_clip.transform import PreprocessCfg, image_transform_v2
+
+        self.space, self.device = space, device
+        with _no_network():
+            self._model = open_clip.create_model(
+                architecture,
+                pretrained=str(weights),
+                device=device,
+                force_quick_gelu=bool(trained_with.get("quick_gelu", False)),
+                force_preprocess_cfg={k: trained_with[k] for k in _PREPROCESSING if k in trained_with},
+                require_pretrained=True,
+            ).eval()
+            self._tokenizer = open_clip.get_tokenizer(architecture)
+        self._preprocess = image_transform_v2(PreprocessCfg(**self._model.visual.preprocess_cfg), is_train=False)
+        self.logit_scale = float(self._model.logit_scale.exp())
+        self.dim = self.encode_texts(["a photo"]).shape[1]
+
+    @torch.inference_mode()
+    def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
+        """Unit vectors, float32, (len(images), dim). Raises: EncoderFailed (NaN)."""
+        if not images:
+            return np.empty((0, self.dim), np.float32)
+        pixels = torch.stack([self._preprocess(image) for image in images]).to(self.device)
+        return finite(self._model.encode_image(pixels, normalize=True))
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors, float32, (len(texts), dim).
+
+        Text past the model's context (77 tokens for ViT-B-32) is cut by its tokenizer. Raises: EncoderFailed (NaN).
+        """
+        if not texts:
+            return np.empty((0, self.dim), np.float32)
+        tokens = self._tokenizer(list(texts)).to(self.device)
+        return finite(self._model.encode_text(tokens, normalize=True))
+
+
+@contextmanager
+def _no_network() -> Iterator[None]:
+    """Tokenizers of some models ask the hub whether a newer file exists even when theirs is here: not from us."""
+    before = huggingface_hub.constants.HF_HUB_OFFLINE
+    huggingface_hub.constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        huggingface_hub.constants.HF_HUB_OFFLINE = before

@@ -1,0 +1,151 @@
+"""From bytes to upright RGB pixels: the header is judged before a pixel is decoded."""
+
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pillow_heif
+from PIL import ExifTags, Image, ImageOps
+
+from app.errors import AppError, BrokenMedia, TooLarge, UnsupportedMedia
+
+# MPO (a JPEG with more pictures behind it) comes through "JPEG". No other opener is ever tried: the allow list
+# keeps out EPS, which would start Ghostscript.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF", "AVIF")
+MIME_TYPES = {
+    "JPEG": "image/jpeg",
+    "MPO": "image/jpeg",
+    "PNG": "image/png",
+    "WEBP": "image/webp",
+    "GIF": "image/gif",
+    "BMP": "image/bmp",
+    "TIFF": "image/tiff",
+    "HEIF": "image/heic",
+    "AVIF": "image/avif",
+}
+ACCEPTED = "JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC/HEIF and AVIF"
+
+# First bytes by which a damaged file is told from one that was never a picture.
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """Upright RGB pixels and what the file said of itself; width and height are of the upright picture, in px."""
+
+    image: Image.Image
+    mime: str
+    width: int
+    height: int
+    exif: Image.Exif
+
+
+def set_up_pillow(max_pixels: int) -> None:
+    """Teach Pillow HEIC and HEIF (AVIF it knows by itself), and let it refuse twice max_pixels at any depth.
+
+    Once at start, for the whole process; a filter set round each decode would not be safe between threads.
+    """
+    pillow_heif.register_heif_opener()
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    # Its warnings are about odd metadata, and about sizes that decode_image judges itself.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class ImageDecoder:
+    """Decodes at most `concurrency` pictures at a time: each may need some 300 MB at 50 megapixels."""
+
+    def __init__(self, max_pixels: int, concurrency: int) -> None:
+        set_up_pillow(max_pixels)
+        self._max_pixels = max_pixels
+        self._slots = threading.BoundedSemaphore(concurrency)
+
+    def decode(self, data: bytes, at_least: int | None = None) -> DecodedImage:
+        """See decode_image."""
+        with self._slots:
+            return decode_image(data, self._max_pixels, at_least)
+
+
+def decode_image(data: bytes, max_pixels: int, at_least: int | None = None) -> DecodedImage:
+    """The first frame, upright, RGB, transparency on white.
+
+    With at_least (px) a JPEG may come smaller, by 2, 4 or 8, as long as no side falls below it: much faster.
+
+    Raises: TooLarge (more than max_pixels, judged by the header), UnsupportedMedia (not one of FORMATS),
+    BrokenMedia (damaged, empty, or cut short).
+    """
+    with _as_app_errors(data), Image.open(io.BytesIO(data), formats=FORMATS) as file:
+        if file.width * file.height > max_pixels:
+            raise TooLarge(f"The picture has {file.width} × {file.height} pixels; {max_pixels:,} are allowed.")
+        mime = MIME_TYPES[file.format or ""]
+        if at_least:
+            file.draft("RGB", (at_least, at_least))
+        file.load()
+        exif = _exif(file)
+        image = _rgb(_upright(file, exif))
+    return DecodedImage(image, mime, image.width, image.height, exif)
+
+
+@contextmanager
+def _as_app_errors(data: bytes) -> Iterator[None]:
+    """Pillow's many errors as three; its own texts are left out, for they can hold memory addresses."""
+    try:
+        yield
+    except AppError:
+        raise
+    except (Image.DecompressionBombError, MemoryError) as error:
+        raise TooLarge("The picture has too many pixels.") from error
+    except Exception as error:  # decoders raise nearly every kind of exception on hostile bytes
+        if not data:
+            raise BrokenMedia("The file is empty.") from error
+        if looks_like_a_picture(data):
+            raise BrokenMedia("The picture is damaged or cut short.") from error
+        raise UnsupportedMedia(f"This is not a picture of a known kind; accepted are {ACCEPTED}.") from error
+
+
+def looks_like_a_picture(data: bytes) -> bool:
+    """By the first 16 bytes: whether this is, or was meant to be, one of FORMATS."""
+    is_webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+    is_heif = data[4:8] == b"ftyp" and data[8:12] in _BRANDS
+    return data.startswith(_SIGNATURES) or is_webp or is_heif
+
+
+def _exif(file: Image.Image) -> Image.Exif:
+    """The file's EXIF; damaged EXIF is no reason to refuse a good picture."""
+    try:
+        return file.getexif()
+    except Exception:
+        return Image.Exif()
+
+
+def _upright(image: Image.Image, exif: Image.Exif) -> Image.Image:
+    if exif.get(ExifTags.Base.Orientation, 1) == 1:
+        return image
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        return image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """RGB, 8 bit. What shows through transparent pixels is white, as on a page."""
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith(("I", "F")):
+        return _eight_bit(image).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Deep grey by its own range: Pillow's convert would clip everything above 255 to white."""
+    values = np.nan_to_num(np.asarray(image, np.float32))
+    top = 65535.0 if image.mode.startswith("I") else float(values.max(initial=0))
+    return Image.fromarray((values * (255 / top if top > 0 else 0)).clip(0, 255).astype(np.uint8))

@@ -1,0 +1,151 @@
+"""Which image-text model to use, and why: from RECOLLECT_MODEL and from what is on this machine."""
+
+import logging
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.services.weight_files import WeightsRefused, checked, file_sha256
+
+logger = logging.getLogger(__name__)
+
+EMBEDDED = "embedded"
+AUTO = "auto"
+RECOMMENDED = "ViT-B-32/laion2b_s34b_b79k"
+PINNED_SHA256 = {RECOMMENDED: "ac4f8c4b88af6d963118cbf40ad93176d092abbedfcb752601ae1866352656e6"}
+DOWNLOAD_HINT = "`recollect models download` fetches them"
+
+
+@dataclass(frozen=True)
+class ClipWeights:
+    """An open_clip architecture with one weights file; `tag` is open_clip's name of the weights, if it has one."""
+
+    architecture: str
+    tag: str | None
+    path: Path
+
+    @property
+    def trained_with(self) -> Mapping[str, Any]:
+        """open_clip's entry for these weights: mean, std, interpolation, quick_gelu, …"""
+        return tag_config(self.architecture, self.tag) if self.tag else {}
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """`clip` is None for the embedded model; `reason` is told in the log and in /health."""
+
+    space: str
+    reason: str
+    clip: ClipWeights | None = None
+
+
+def choose_model(setting: str, expected_sha256: str | None = None) -> ModelChoice:
+    """The model that RECOLLECT_MODEL stands for; its weights are on this machine and checked.
+
+    Only a model named by the user is fetched from the internet, and only when it is not here.
+    Raises: WeightsRefused (unknown name, no internet, wrong SHA-256).
+    """
+    if setting == EMBEDDED:
+        return ModelChoice("embedded/compact-1", "RECOLLECT_MODEL=embedded")
+    if setting == AUTO:
+        return _recommended_if_here()
+    architecture, weights = parse_name(setting)
+    if Path(weights).expanduser().is_file():
+        return _local_checkpoint(architecture, Path(weights).expanduser(), expected_sha256)
+    path = weights_on_this_machine(setting) or download(setting)
+    _check(path, expected_sha256 or PINNED_SHA256.get(setting))
+    return ModelChoice(setting, f"RECOLLECT_MODEL={setting}", ClipWeights(architecture, weights, path))
+
+
+def parse_name(name: str) -> tuple[str, str]:
+    """`ViT-B-32/laion2b_s34b_b79k` → architecture and weights; the weights may be a path. Raises: WeightsRefused."""
+    import open_clip
+
+    architecture, _, weights = name.partition("/")
+    if architecture not in open_clip.list_models():
+        raise WeightsRefused(
+            f"open_clip has no architecture {architecture!r}; RECOLLECT_MODEL is ARCHITECTURE/WEIGHTS."
+        )
+    if not tag_config(architecture, weights) and not Path(weights).expanduser().is_file():
+        known = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none"
+        raise WeightsRefused(f"{weights!r} is neither a file nor known weights of {architecture} ({known}).")
+    return architecture, weights
+
+
+def tag_config(architecture: str, tag: str) -> dict[str, Any]:
+    """open_clip's entry for pretrained weights; empty if there is none."""
+    from open_clip.pretrained import get_pretrained_cfg
+
+    return dict(get_pretrained_cfg(architecture, tag))
+
+
+def weights_on_this_machine(name: str) -> Path | None:
+    """The weights file in the hub's cache or open_clip's own, without asking the network."""
+    import huggingface_hub
+    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+
+    config = tag_config(*parse_name(name))
+    repository, file = os.path.split(config.get("hf_hub", ""))
+    names = (
+        [re.sub(r"\.(bin|pth?)$", ".safetensors", file), file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+    )
+    for candidate in names if repository else []:
+        cached = huggingface_hub.try_to_load_from_cache(repository, candidate)
+        if isinstance(cached, str):
+            return Path(cached)
+    direct = Path("~/.cache/clip").expanduser() / os.path.basename(config.get("url", ""))
+    return direct if direct.is_file() else None
+
+
+def download(name: str) -> Path:
+    """Fetch weights and tokenizer from where open_clip keeps them. Raises: WeightsRefused."""
+    import open_clip
+    from open_clip.pretrained import download_pretrained
+
+    architecture, tag = parse_name(name)
+    logger.info("Fetching the weights of %s from the internet.", name)
+    try:
+        path = Path(download_pretrained(tag_config(architecture, tag)))
+        open_clip.get_tokenizer(architecture)
+    except Exception as error:  # each of the hub's, urllib's and the disk's own kinds
+        raise WeightsRefused(f"The weights of {name} are not on this machine and could not be fetched.") from error
+    return path
+
+
+def _recommended_if_here() -> ModelChoice:
+    path = weights_on_this_machine(RECOMMENDED)
+    if path is None:
+        reason = f"auto: the weights of {RECOMMENDED} are not on this machine; {DOWNLOAD_HINT}"
+        return ModelChoice("embedded/compact-1", reason)
+    try:
+        _check(path, PINNED_SHA256[RECOMMENDED])
+    except WeightsRefused as error:
+        return ModelChoice("embedded/compact-1", f"auto: {error}")
+    architecture, tag = parse_name(RECOMMENDED)
+    return ModelChoice(
+        RECOMMENDED,
+        f"auto: the weights of {RECOMMENDED} are on this machine",
+        ClipWeights(architecture, tag, path),
+    )
+
+
+def _local_checkpoint(architecture: str, path: Path, expected_sha256: str | None) -> ModelChoice:
+    """The space is named by the file's content: another file under the same name is another space."""
+    sha256 = file_sha256(path)
+    if expected_sha256 not in (None, sha256):
+        raise WeightsRefused(f"{path.name} has SHA-256 {sha256}, expected {expected_sha256}.")
+    space = f"{architecture}/sha256-{sha256[:16]}"
+    return ModelChoice(space, "RECOLLECT_MODEL names a local checkpoint", ClipWeights(architecture, None, path))
+
+
+def _check(path: Path, expected_sha256: str | None) -> None:
+    """Against the pinned SHA-256, else against the one under whose name the hub's cache keeps the file."""
+    stored_as = path.resolve().name
+    expected = expected_sha256 or (stored_as if re.fullmatch("[0-9a-f]{64}", stored_as) else None)
+    if expected:
+        checked(path, expected)
+    else:
+        logger.warning("%s has no known SHA-256; pin it: RECOLLECT_MODEL_SHA256=%s", path.name, file_sha256(path))

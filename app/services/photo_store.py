@@ -1,0 +1,92 @@
+"""Originals on the local disk, named by the SHA-256 of their bytes."""
+
+import errno
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+from app.errors import FileNotStored, StorageFull
+from app.tables import original_path
+
+TEMPORARY_PREFIX = ".incoming-"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class LocalPhotoStore:
+    """PhotoStore in a folder: `<folder>/ab/ab12…`, whole or not there at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def save(self, sha256: str, data: bytes) -> None:
+        """Temporary file, fsync, rename, fsync of the folder. Raises: StorageFull, OSError."""
+        target = self._target(sha256)
+        if target.exists():
+            return
+        try:
+            _make_folder(target.parent)
+            write_durably(target, data)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise StorageFull("The disk of the uploads folder is full; nothing was stored.") from error
+            raise
+
+    def open(self, sha256: str) -> BinaryIO:
+        """Raises: FileNotStored."""
+        return self.path(sha256).open("rb")
+
+    def path(self, sha256: str) -> Path:
+        """Raises: FileNotStored."""
+        target = self._target(sha256)
+        if not target.is_file():
+            raise FileNotStored("The original of this photo is missing from the uploads folder.")
+        return target
+
+    def delete(self, sha256: str) -> None:
+        target = self._target(sha256)
+        target.unlink(missing_ok=True)
+
+    def remove_temporary_files(self) -> int:
+        """How many half-written files of an earlier, interrupted process were removed."""
+        left = [path for path in self.folder.rglob(f"{TEMPORARY_PREFIX}*") if path.is_file()]
+        for path in left:
+            path.unlink(missing_ok=True)
+        return len(left)
+
+    def _target(self, sha256: str) -> Path:
+        if not re.fullmatch("[0-9a-f]{64}", sha256):
+            raise ValueError("A stored file is named by the 64 hex digits of its SHA-256.")
+        return self.folder / original_path(sha256)
+
+
+def write_durably(target: Path, data: bytes) -> None:
+    """The file is there with these bytes, also after a power cut, or it is not there. Raises: OSError."""
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=TEMPORARY_PREFIX)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is durable once the folder that holds the name is on disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,47 @@
+"""Small WebP pictures, made when first asked for and kept on disk; they may be thrown away at any time."""
+
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from app.services.decode import ImageDecoder
+from app.services.interfaces import PhotoStore
+from app.services.photo_store import write_durably
+
+SIZES = (160, 320, 640, 1280)  # px of the longer side
+WEBP_QUALITY = 80
+
+
+class Thumbnailer:
+    """Thumbnails of stored originals in `folder`, named by the original's SHA-256 and the size."""
+
+    def __init__(self, folder: Path, store: PhotoStore, decoder: ImageDecoder) -> None:
+        self._folder = folder
+        self._store = store
+        self._decoder = decoder
+
+    def path(self, sha256: str, size: int) -> Path:
+        """The thumbnail's file, made if it is not there. Raises: FileNotStored, BrokenMedia, OSError."""
+        target = self._target(sha256, size)
+        if not target.is_file():
+            with self._store.open(sha256) as original:
+                decoded = self._decoder.decode(original.read(), at_least=size)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_durably(target, _webp(decoded.image, size))
+        return target
+
+    def delete(self, sha256: str) -> None:
+        for size in SIZES:
+            self._target(sha256, size).unlink(missing_ok=True)
+
+    def _target(self, sha256: str, size: int) -> Path:
+        return self._folder / sha256[:2] / f"{sha256}-{size}.webp"
+
+
+def _webp(image: Image.Image, size: int) -> bytes:
+    small = image.copy()
+    small.thumbnail((size, size), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, "WEBP", quality=WEBP_QUALITY)
+    return buffer.getvalue()
