@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(50 * 2**20, ge=1, description="Largest accepted file.")
     max_pixels: int = Field(50_000_000, ge=1, description="Largest accepted picture, width times height.")
     max_audio_s: float = Field(60, gt=0, le=600, description="Longest accepted voice query.")
-    max_results: int = Field(1000, ge=1, le=10_000, description="Largest k or limit of one request.")
+    max_results: int = Field(1000, ge=1, le=10_000, description="Most results of one search.")
     max_query_chars: int = Field(1000, ge=1, le=100_000, description="Longest accepted text query.")
 
     decode_concurrency: int = Field(4, ge=1, le=256, description="Pictures decoded at the same time.")
@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     ranking_recency_half_life_days: float = Field(365, gt=0, description="Age at which half of it has faded.")
 
     tag_min_probability: float = Field(
-        0.2, ge=0, le=1, description="A tag is given from this probability on; 1 switches tagging off."
+        0.4, ge=0, le=1, description="A tag is given from this probability on; 1 switches tagging off."
     )
     tag_max_count: int = Field(5, ge=0, le=50, description="Most tags given to one photo.")
 
