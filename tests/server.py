@@ -1,0 +1,82 @@
+"""A real server in a process of its own, as a user starts it: `recollect serve` on loopback."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+
+RECOLLECT = Path(sys.executable).with_name("recollect")
+
+
+class Server:
+    """Started in `folder`, which holds its database and uploads; stopped by its process id."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environment = os.environ | {
+            "RECOLLECT_DATABASE_URL": f"sqlite:///{folder}/recollect.db",
+            "RECOLLECT_UPLOADS_DIR": str(folder / "uploads"),
+            "RECOLLECT_MODEL": "embedded",
+            "RECOLLECT_HOST": "127.0.0.1",
+            "RECOLLECT_PORT": str(self.port),
+            **settings,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, wait_s: float = 120) -> "Server":
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [RECOLLECT, "serve"], cwd=self.folder, env=self.environment, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + wait_s
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.log()
+            try:
+                if httpx2.get(f"{self.url}/health/ready").status_code == 200:
+                    return self
+            except httpx2.TransportError:
+                time.sleep(0.1)
+        raise AssertionError(f"not ready after {wait_s} s: {self.log()}")
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """The exit status; how=SIGKILL is a crash."""
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            os.kill(self.process.pid, how)
+        return self.process.wait(60)
+
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """The command line, on the same library."""
+        return subprocess.run(
+            [RECOLLECT, *arguments],
+            check=False,
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    def log(self) -> str:
+        return (self.folder / "server.log").read_text()[-3000:]
+
+
+@contextmanager
+def running(folder: Path, **settings: str) -> Iterator[Server]:
+    server = Server(folder, **settings)
+    try:
+        yield server.start()
+    finally:
+        server.stop()
