@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 
 from app.database import Database
 from app.flows.live_index import LiveIndex
-from app.flows.services import Services
+from app.flows.services import PhotoTagger, Services
 from app.services.batching import BatchedEncoder, QueuedTranscriber
 from app.services.decode import ImageDecoder
 from app.services.faiss_index import FaissIndex
@@ -36,6 +36,7 @@ class Models:
 
     choice: ModelChoice
     encoder: ImageTextEncoder
+    tagger: PhotoTagger
     transcriber: Transcriber | None  # None: switched off, or its weights are missing
 
 
@@ -52,8 +53,9 @@ def load_models(settings: Settings, *, voice: bool = True) -> Models:
     device = pick_device(settings)
     choice = choose_model(settings.model, settings.model_sha256)
     logger.info("model %s on %s (%s)", choice.space, device, choice.reason)
+    encoder = load_encoder(choice, device)
     transcriber = load_transcriber(settings.whisper_model, device) if voice else None
-    return Models(choice, load_encoder(choice, device), transcriber)
+    return Models(choice, encoder, _tagger(encoder, settings), transcriber)
 
 
 def assemble(settings: Settings, models: Models) -> Services:
@@ -61,7 +63,7 @@ def assemble(settings: Settings, models: Models) -> Services:
     encoder = _batched(models.encoder, settings)
     database = Database(settings.database_url, settings.busy_timeout_s)
     store = LocalPhotoStore(settings.uploads_dir)
-    store.remove_temporary_files()
+    store.remove_leftovers()
     decoder = ImageDecoder(settings.max_pixels, settings.decode_concurrency)
     index = FaissIndex(encoder.dim)
     live_index = LiveIndex(database, index, encoder.space, settings.index_poll_s)
@@ -73,7 +75,7 @@ def assemble(settings: Settings, models: Models) -> Services:
         model_choice=models.choice,
         encoder=encoder,
         transcriber=_queued(models.transcriber, settings),
-        tagger=_tagger(encoder, settings),
+        tagger=models.tagger,
         decoder=decoder,
         store=store,
         thumbnails=Thumbnailer(settings.uploads_dir / THUMBNAILS, store, decoder),

@@ -141,6 +141,7 @@ class SearchHit(BaseModel):
     similarity: float = Field(description="Cosine similarity of the query and this photo, −1 to 1.")
     distance: float = Field(description="1 − similarity.")
     vote: int = Field(0, description="+1 or −1 if this photo was voted on for this query, else 0.")
+    feedback_id: int | None = Field(None, description="Of that vote; DELETE /feedback/{id} takes it back.")
 
 
 class SearchResults(BaseModel):

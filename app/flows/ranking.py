@@ -15,6 +15,7 @@ class Candidate:
     photo: Photo
     similarity: float  # cosine, −1..1
     vote: int = 0  # the newest vote on this photo for this query
+    feedback_id: int | None = None  # of that vote
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,11 @@ BUSY_PAUSE_S = 1.0
 
 
 def count_missing(services: Services) -> int:
-    """Ready photos without a vector in the present space."""
+    """Ready photos without a vector in the present space: two counts are much cheaper than a join of all rows."""
+    ready = select(func.count()).select_from(Photo).where(Photo.status == PhotoStatus.READY)
+    embedded = select(func.count()).select_from(Embedding).where(Embedding.space == services.encoder.space)
     with services.database.read() as session:
-        return session.exec(select(func.count()).select_from(_missing(services).subquery())).one()
+        return session.exec(ready).one() - session.exec(embedded).one()
 
 
 def fill_missing(services: Services, should_stop: Callable[[], bool] = lambda: False) -> int:

@@ -121,7 +121,7 @@ def _candidates(services: Services, text: str, vector: Vectors, scope: Scope, ti
         found = {photo.id: photo for photo in photos if photo.id is not None}
         gone = [photo_id for photo_id in similarity if photo_id not in found]
         if not gone:
-            return [Candidate(found[i], s, votes.get(i, 0)) for i, s in similarity.items()]
+            return [_candidate(found[i], s, votes.get(i)) for i, s in similarity.items()]
         services.live_index.forget(gone)  # deleted by another process: search again without them
 
 
@@ -152,10 +152,16 @@ def _allowed_ids(session: Session, wanted: PhotoFilter) -> list[int] | None:
     return [photo_id for photo_id in ids if photo_id is not None]
 
 
-def _votes(session: Session, text: str, owner: str) -> dict[int, int]:
+def _candidate(photo: Photo, similarity: float, vote: Feedback | None) -> Candidate:
+    if vote is None:
+        return Candidate(photo, similarity)
+    return Candidate(photo, similarity, vote.vote, vote.id)
+
+
+def _votes(session: Session, text: str, owner: str) -> dict[int, Feedback]:
     """The newest vote on each photo for the same query, case and spacing apart."""
     wanted = select(Feedback).where(Feedback.owner == owner, Feedback.query_text == normalized(text))
-    return {row.photo_id: row.vote for row in session.exec(wanted.order_by(col(Feedback.id)))}
+    return {row.photo_id: row for row in session.exec(wanted.order_by(col(Feedback.id)))}
 
 
 def normalized(text: str) -> str:

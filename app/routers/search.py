@@ -142,4 +142,5 @@ def _hit(item: Ranked, rank: int) -> SearchHit:
         similarity=similarity,
         distance=1 - similarity,
         vote=item.candidate.vote,
+        feedback_id=item.candidate.feedback_id,
     )

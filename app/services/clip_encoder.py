@@ -56,7 +56,8 @@ class OpenClipEncoder:
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, float32, (len(texts), dim).
 
-        Text past the model's context (77 tokens for ViT-B-32) is cut by its tokenizer. Raises: EncoderFailed (NaN).
+        Text past the model's context (77 tokens for ViT-B-32) is cut by its tokenizer.
+        Raises: EncoderFailed (NaN).
         """
         if not texts:
             return np.empty((0, self.dim), np.float32)

@@ -79,6 +79,12 @@ class FaissIndex:
         with self._lock.read():
             return set(self._rows)
 
+    def vector(self, photo_id: int) -> Vectors | None:
+        """A copy of one (dim,) vector, or None if the id is not there."""
+        with self._lock.read():
+            row = self._rows.get(photo_id)
+            return None if row is None else self._matrix()[row].copy()
+
     def add(self, ids: Sequence[int], vectors: Vectors) -> None:
         """(n,) ids and (n, dim) unit vectors. Raises ValueError, and adds nothing, if one is not as it must be."""
         new = np.ascontiguousarray(vectors, np.float32)

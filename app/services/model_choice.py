@@ -61,7 +61,7 @@ def choose_model(setting: str, expected_sha256: str | None = None) -> ModelChoic
 
 
 def parse_name(name: str) -> tuple[str, str]:
-    """`ViT-B-32/laion2b_s34b_b79k` → architecture and weights; the weights may be a path. Raises: WeightsRefused."""
+    """`ViT-B-32/laion2b_s34b_b79k` → architecture and weights, which may be a path. Raises: WeightsRefused."""
     import open_clip
 
     architecture, _, weights = name.partition("/")

@@ -7,10 +7,12 @@ import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
+import psutil
+
 from app.errors import FileNotStored, StorageFull
 from app.tables import original_path
 
-TEMPORARY_PREFIX = ".incoming-"
+INCOMING = ".incoming"  # folder of files that are being written, beside those that are whole
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -28,7 +30,7 @@ class LocalPhotoStore:
             return
         try:
             _make_folder(target.parent)
-            write_durably(target, data)
+            write_durably(target, data, self.folder / INCOMING)
         except OSError as error:
             if error.errno in _FULL:
                 raise StorageFull("The disk of the uploads folder is full; nothing was stored.") from error
@@ -49,9 +51,9 @@ class LocalPhotoStore:
         target = self._target(sha256)
         target.unlink(missing_ok=True)
 
-    def remove_temporary_files(self) -> int:
-        """How many half-written files of an earlier, interrupted process were removed."""
-        left = [path for path in self.folder.rglob(f"{TEMPORARY_PREFIX}*") if path.is_file()]
+    def remove_leftovers(self) -> int:
+        """Delete what a killed process was writing; returns how many files. To be called before any save."""
+        left = [path for path in (self.folder / INCOMING).glob("*") if not _writer_lives(path)]
         for path in left:
             path.unlink(missing_ok=True)
         return len(left)
@@ -62,9 +64,13 @@ class LocalPhotoStore:
         return self.folder / original_path(sha256)
 
 
-def write_durably(target: Path, data: bytes) -> None:
-    """The file is there with these bytes, also after a power cut, or it is not there. Raises: OSError."""
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=TEMPORARY_PREFIX)
+def write_durably(target: Path, data: bytes, incoming: Path) -> None:
+    """The file is there with these bytes, also after a power cut, or it is not there at all.
+
+    It is written in the folder `incoming`, on the same file system, and then renamed. Raises: OSError.
+    """
+    incoming.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=incoming, prefix=f"{os.getpid()}-")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -75,6 +81,12 @@ def write_durably(target: Path, data: bytes) -> None:
         Path(name).unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
+
+
+def _writer_lives(path: Path) -> bool:
+    """Whether another process may still be writing; this one's own number belonged to an earlier process."""
+    number = path.name.partition("-")[0]
+    return number.isdecimal() and int(number) != os.getpid() and psutil.pid_exists(int(number))
 
 
 def _make_folder(folder: Path) -> None:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from app.services.decode import ImageDecoder
 from app.services.interfaces import PhotoStore
-from app.services.photo_store import write_durably
+from app.services.photo_store import INCOMING, write_durably
 
 SIZES = (160, 320, 640, 1280)  # px of the longer side
 WEBP_QUALITY = 80
@@ -28,7 +28,7 @@ class Thumbnailer:
             with self._store.open(sha256) as original:
                 decoded = self._decoder.decode(original.read(), at_least=size)
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_durably(target, _webp(decoded.image, size))
+            write_durably(target, _webp(decoded.image, size), self._folder / INCOMING)
         return target
 
     def delete(self, sha256: str) -> None:

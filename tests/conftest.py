@@ -1,0 +1,138 @@
+"""A new database and uploads folder for each app; the real models, loaded once for all tests."""
+
+import os
+
+# Before torch is imported. Tests and the servers that they start share the cores; threads that wait must not spin.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from app.dependencies import Models, assemble, load_models
+from app.flows.services import Services
+from app.main import create_app
+from app.services.embedded_encoder import EmbeddedEncoder
+from app.settings import Settings
+
+DATA = Path(__file__).parent / "data"
+PHOTOS = DATA / "photos"
+SHARED = Path(__file__).parent.parent.parent / "shared"
+
+BUSES = "coco_000000423617.jpg"
+DOG = "coco_000000017029.jpg"
+PIZZA = "coco_000000121647.jpg"
+SKIER = "coco_000000000785.jpg"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"RECOLLECT_{name.upper()}", raising=False)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """The embedded encoder and Whisper tiny.en; if their weights are missing the suite fails, it does not skip."""
+    loaded = load_models(Settings(model="embedded", uploads_dir=tmp_path_factory.mktemp("models")))
+    assert loaded.transcriber is not None, "Whisper could not be loaded"
+    return loaded
+
+
+@pytest.fixture(scope="session")
+def encoder(models: Models) -> EmbeddedEncoder:
+    assert isinstance(models.encoder, EmbeddedEncoder)
+    return models.encoder
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        database_url=f"sqlite:///{tmp_path}/recollect.db", uploads_dir=tmp_path / "uploads", index_poll_s=0.1
+    )
+
+
+@dataclass(frozen=True)
+class Running:
+    """An app that has started, a client for it, and its services."""
+
+    client: TestClient
+    services: Services
+
+    def upload(self, name: str, **fields: str) -> dict[str, Any]:
+        """One of the test photos; answers its JSON, whether it was new or known."""
+        answer = self.client.post("/upload", files={"file": (name, (PHOTOS / name).read_bytes())}, data=fields)
+        assert answer.status_code in (200, 201), answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    def upload_all(self) -> dict[str, int]:
+        """All test photos; their ids by file name."""
+        return {path.name: self.upload(path.name)["id"] for path in sorted(PHOTOS.glob("*.jpg"))}
+
+    def search(self, words: str, k: int = 10, **params: Any) -> list[dict[str, Any]]:
+        answer = self.client.get("/search/text", params={"q": words, "k": k, **params})
+        assert answer.status_code == 200, answer.text
+        results: list[dict[str, Any]] = answer.json()["results"]
+        return results
+
+
+@pytest.fixture
+def start(models: Models, settings: Settings) -> Iterator[Callable[..., Running]]:
+    """start(max_upload_bytes=…) runs an app on this test's database; again, it is the same library restarted."""
+    with ExitStack() as stack:
+
+        def start_app(build: Callable[[Settings], Services] | None = None, **changes: Any) -> Running:
+            changed = settings.model_copy(update=changes)
+            build = build or partial(assemble, models=models)
+            client = TestClient(create_app(changed, build), raise_server_exceptions=False)
+            stack.enter_context(client)
+            services: Services = client.app.state.services  # type: ignore[attr-defined]
+            return Running(client, services)
+
+        yield start_app
+
+
+@pytest.fixture
+def app(start: Callable[..., Running]) -> Running:
+    return start()
+
+
+@pytest.fixture
+def library(app: Running) -> Running:
+    """An app with all test photos."""
+    app.upload_all()
+    return app
+
+
+@pytest.fixture(scope="session")
+def captions() -> dict[str, list[str]]:
+    """Five captions for each test photo."""
+    found: dict[str, list[str]] = {}
+    with (PHOTOS / "captions.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            found.setdefault(row["image_filename"], []).append(row["caption"])
+    return found
+
+
+def picture_bytes(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def shared(path: str) -> Path:
+    """A file or folder of the shared test material; the test is skipped where there is none."""
+    found = SHARED / path
+    if not found.exists():
+        pytest.skip(f"needs ../shared/{path}, which lies beside the project where it is developed")
+    return found

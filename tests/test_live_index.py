@@ -1,0 +1,91 @@
+"""The index follows the rows, whoever writes them."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from sqlalchemy import text
+from sqlmodel import select
+
+from app.flows.reindex import count_missing, fill_missing
+from app.tables import Embedding, original_path
+from tests.conftest import BUSES, DOG, PIZZA, Running
+
+Start = Callable[..., Running]
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 15) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_running_app_notices_what_another_process_adds_and_deletes(start: Start) -> None:
+    here, there = start(), start()
+    photo = there.upload(DOG)
+    assert eventually(lambda: [hit["photo_id"] for hit in here.search("a dog")] == [photo["id"]])
+    there.client.delete(f"/photo/{photo['id']}")
+    assert here.search("a dog") == []
+    assert eventually(lambda: here.client.get("/health").json()["image_count"] == 0)
+
+
+def test_a_deletion_elsewhere_is_noticed_without_any_search(start: Start) -> None:
+    here, there = start(), start()
+    photo = there.upload(DOG)
+    assert eventually(lambda: len(here.services.index) == 1)
+    there.client.delete(f"/photo/{photo['id']}")
+    assert eventually(lambda: len(here.services.index) == 0)
+
+
+def test_rows_that_came_out_of_order_are_found_by_reconciling(app: Running) -> None:
+    """On some databases a row with a smaller id may be committed later than its neighbour."""
+    first, second = app.upload(DOG)["id"], app.upload(PIZZA)["id"]
+    app.services.live_index.catch_up()
+    app.services.live_index.forget([first])
+    app.services.live_index.catch_up()
+    assert first not in app.services.index
+    app.services.live_index.reconcile()
+    assert first in app.services.index
+    assert second in app.services.index
+
+
+def test_photos_without_a_vector_get_one_when_the_service_starts(start: Start) -> None:
+    app = start(index_poll_s=3600.0)
+    dog, pizza = app.upload(DOG)["id"], app.upload(PIZZA)["id"]
+    with app.services.database.read() as session:
+        before = session.exec(select(Embedding).where(Embedding.photo_id == dog)).one().vector
+    with app.services.database.engine.begin() as connection:
+        connection.execute(text("DELETE FROM embeddings"))
+    again = start()
+    assert eventually(lambda: len(again.services.index) == 2)
+    assert again.search("a dog playing in the garden")[0]["photo_id"] == dog
+    assert again.search("a pizza")[0]["photo_id"] == pizza
+    with again.services.database.read() as session:
+        after = session.exec(select(Embedding).where(Embedding.photo_id == dog)).one().vector
+    assert np.allclose(before, after, atol=1e-5)
+
+
+def test_a_photo_whose_original_is_lost_does_not_stop_the_others(start: Start) -> None:
+    app = start(index_poll_s=3600.0)
+    lost, kept = app.upload(BUSES), app.upload(PIZZA)
+    with app.services.database.engine.begin() as connection:
+        connection.execute(text("DELETE FROM embeddings"))
+    (app.services.settings.uploads_dir / original_path(lost["sha256"])).unlink()
+    assert fill_missing(app.services) == 1
+    assert kept["id"] in app.services.index
+    assert count_missing(app.services) == 1
+
+
+def test_vectors_of_another_model_are_left_alone(start: Start) -> None:
+    app = start(index_poll_s=3600.0)
+    photo = app.upload(DOG)["id"]
+    with app.services.database.engine.begin() as connection:
+        connection.execute(text("UPDATE embeddings SET space = 'another/model'"))
+    again = start()
+    assert eventually(lambda: photo in again.services.index)
+    with again.services.database.read() as session:
+        spaces = {row.space for row in session.exec(select(Embedding))}
+    assert spaces == {"another/model", "embedded/compact-1"}
