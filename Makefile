@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check stress bench lock dev .venv
+.PHONY: run test check lint stress bench lock dev .venv
 
 run: .venv
 	$(BIN)/recollect serve
@@ -11,11 +11,12 @@ run: .venv
 test: dev
 	$(BIN)/pytest -m "not stress"
 
-check: dev
+check: lint test
+
+lint: dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not stress"
 
 stress: dev
 	$(BIN)/pytest -m stress
