@@ -4,7 +4,7 @@ import logging
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -38,8 +38,10 @@ def serve(
 
     settings = read_settings(host=host, port=port, model=model, database_url=database_url, uploads_dir=uploads_dir)
     set_up_logging(settings.log_level)
+    # Here, not in the lifespan: what is wrong is told without a traceback.
+    services = build(settings, voice=True)
     uvicorn.run(
-        create_app(settings),
+        create_app(settings, lambda _: services),
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -125,11 +127,11 @@ def reindex() -> None:
 @models.command("list")
 def list_models() -> None:
     """Say which model would be used, and why."""
-    from app.services.model_choice import RECOMMENDED, choose_model, weights_on_this_machine
+    from app.services.model_choice import RECOMMENDED, choose_model, recommended_weights
     from app.services.weight_files import WeightsRefused
 
     settings = read_settings()
-    here = weights_on_this_machine(RECOMMENDED)
+    here = recommended_weights()
     out.print("embedded    on this machine", highlight=False)
     out.print(f"{RECOMMENDED}    {'on this machine' if here else 'not here'} (recommended)", highlight=False)
     try:
@@ -168,15 +170,25 @@ def read_settings(**flags: object) -> Settings:
         raise typer.Exit(2) from None
 
 
-def build(settings: Settings) -> Any:
-    """Services without Whisper, for commands that do not listen."""
+def build(settings: Settings, *, voice: bool = False) -> Any:
+    """The services, warm if they are to serve (voice=True); ends with a clear text if something is missing."""
+    from sqlalchemy.exc import SQLAlchemyError
+
     from app.dependencies import build_services
+    from app.flows.warm_up import warm_up
     from app.services.weight_files import WeightsRefused
 
     try:
-        return build_services(settings, voice=False)
+        services = build_services(settings, voice=voice)
+        if voice:
+            warm_up(services)
     except WeightsRefused as error:
         fail(str(error))
+    except SQLAlchemyError as error:
+        fail(f"The database {settings.database_url} cannot be used: {error}")
+    except OSError as error:
+        fail(f"{error.filename or settings.uploads_dir}: {error.strerror or error}")
+    return services
 
 
 def summarize(results: list[Any]) -> int:
@@ -194,7 +206,7 @@ def summarize(results: list[Any]) -> int:
     return int(counts[Outcome.FAILED] == len(results))
 
 
-def fail(message: str) -> Any:
+def fail(message: str) -> NoReturn:
     err.print(message, markup=False, highlight=False)
     raise typer.Exit(1)
 

@@ -7,18 +7,17 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import fastapi_offline
-import numpy as np
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
-from PIL import Image
 
 from app import __version__
 from app.dependencies import build_services
 from app.flows.reindex import fill_missing
 from app.flows.services import Services
+from app.flows.warm_up import warm_up
 from app.middleware import MULTIPART_OVERHEAD_BYTES, BodyLimit, RequestContext
 from app.problems import add_problem_handlers, problem_responses
 from app.routers import feedback, photos, search, status
@@ -68,16 +67,6 @@ def create_app(settings: Settings, build: Callable[[Settings], Services] = build
 def operation_id(route: APIRoute) -> str:
     """The function's name: stable for generated clients, whatever the path becomes."""
     return route.name
-
-
-def warm_up(services: Services) -> None:
-    """One picture and one word through the models and the index, so that nobody's first search is a cold one."""
-    image = services.encoder.encode_images([Image.new("RGB", (320, 240))])
-    words = services.encoder.encode_texts(["warm-up"])
-    if image.shape != (1, services.encoder.dim) or image.shape != words.shape:
-        raise RuntimeError(f"The encoder gives {image.shape} for a picture and {words.shape} for a text.")
-    services.tagger.suggest(image)
-    services.index.search(np.concatenate([image, words]), 1)
 
 
 @contextmanager

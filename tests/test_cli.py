@@ -51,7 +51,8 @@ def test_a_running_server_notices_an_import(tmp_path: Path) -> None:
         assert eventually(lambda: httpx2.get(f"{server.url}/health").json()["image_count"] == 16)
         hits = httpx2.get(f"{server.url}/search", params={"q": "a pizza on a plate"}).json()["results"]
         assert hits[0]["filename"] == PIZZA
-        assert server.stop() == 0  # SIGTERM ends it cleanly
+        server.stop()
+        assert "Application shutdown complete" in server.log()
 
 
 def test_csv_and_jsonl_describe_items_with_and_without_pictures(tmp_path: Path) -> None:
@@ -98,6 +99,9 @@ def test_csv_and_jsonl_describe_items_with_and_without_pictures(tmp_path: Path) 
         (["serve"], {"RECOLLECT_PORT": "many"}, 2, "RECOLLECT_PORT"),
         (["serve"], {"RECOLLECT_INDEX": "magic"}, 2, "RECOLLECT_INDEX"),
         (["serve"], {"RECOLLECT_MODEL": "NoSuchModel/weights"}, 1, "NoSuchModel"),
+        (["serve"], {"RECOLLECT_DATABASE_URL": "sqlite:////no/such/folder/r.db"}, 1, "cannot be used"),
+        (["serve"], {"RECOLLECT_DATABASE_URL": "nonsense"}, 1, "cannot be used"),
+        (["search", "a dog"], {"RECOLLECT_UPLOADS_DIR": "/proc/nowhere"}, 1, "/proc"),
         (["search", "a dog"], {"RECOLLECT_MODEL": "ViT-B-32/no-such-weights"}, 1, "no-such-weights"),
     ],
 )

@@ -5,6 +5,7 @@ What it can and cannot do is in docs/model-card.md; how its heads were trained i
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -119,7 +120,11 @@ class TextTower:
 
 
 class EmbeddedEncoder:
-    """ImageTextEncoder of both towers and the heads. Raises at construction: WeightsRefused."""
+    """ImageTextEncoder of both towers and the heads.
+
+    A tower is loaded when first asked for: a search from the command line needs only the one for text.
+    Raises, at construction or at first use: WeightsRefused.
+    """
 
     space = "embedded/compact-1"
     dim = 512
@@ -128,10 +133,16 @@ class EmbeddedEncoder:
         self, device: str = "cpu", heads_file: Path = HEADS_FILE, heads_sha256: str = HEADS_SHA256
     ) -> None:
         self.device = device
-        self._image_tower = ImageTower(device)
-        self._text_tower = TextTower(device)
         self._heads = load_heads(heads_file, heads_sha256).to(device)
         self.logit_scale = float(self._heads.scale)
+
+    @cached_property
+    def _image_tower(self) -> ImageTower:
+        return ImageTower(self.device)
+
+    @cached_property
+    def _text_tower(self) -> TextTower:
+        return TextTower(self.device)
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Unit vectors, float32, (len(images), 512). Raises: EncoderFailed (out of memory, NaN)."""

@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 EMBEDDED = "embedded"
 AUTO = "auto"
 RECOMMENDED = "ViT-B-32/laion2b_s34b_b79k"
+RECOMMENDED_REPOSITORY = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
+RECOMMENDED_FILE = "open_clip_model.safetensors"
 PINNED_SHA256 = {RECOMMENDED: "ac4f8c4b88af6d963118cbf40ad93176d092abbedfcb752601ae1866352656e6"}
 DOWNLOAD_HINT = "`recollect models download` fetches them"
 
@@ -82,9 +84,13 @@ def tag_config(architecture: str, tag: str) -> dict[str, Any]:
     return dict(get_pretrained_cfg(architecture, tag))
 
 
+def recommended_weights() -> Path | None:
+    """The recommended CLIP in the hub's cache; asked at every start, so without importing open_clip (seconds)."""
+    return _in_hub_cache(RECOMMENDED_REPOSITORY, [RECOMMENDED_FILE])
+
+
 def weights_on_this_machine(name: str) -> Path | None:
-    """The weights file in the hub's cache or open_clip's own, without asking the network."""
-    import huggingface_hub
+    """The weights file in the hub's cache or open_clip's own; no network. Raises: WeightsRefused."""
     from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
     config = tag_config(*parse_name(name))
@@ -92,12 +98,18 @@ def weights_on_this_machine(name: str) -> Path | None:
     names = (
         [re.sub(r"\.(bin|pth?)$", ".safetensors", file), file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
     )
-    for candidate in names if repository else []:
-        cached = huggingface_hub.try_to_load_from_cache(repository, candidate)
-        if isinstance(cached, str):
-            return Path(cached)
+    if repository and (cached := _in_hub_cache(repository, names)):
+        return cached
     direct = Path("~/.cache/clip").expanduser() / os.path.basename(config.get("url", ""))
     return direct if direct.is_file() else None
+
+
+def _in_hub_cache(repository: str, names: Sequence[str]) -> Path | None:
+    """The first of these files that is there."""
+    import huggingface_hub
+
+    found = (huggingface_hub.try_to_load_from_cache(repository, name) for name in names)
+    return next((Path(path) for path in found if isinstance(path, str)), None)
 
 
 def download(name: str) -> Path:
@@ -116,7 +128,7 @@ def download(name: str) -> Path:
 
 
 def _recommended_if_here() -> ModelChoice:
-    path = weights_on_this_machine(RECOMMENDED)
+    path = recommended_weights()
     if path is None:
         reason = f"auto: the weights of {RECOMMENDED} are not on this machine; {DOWNLOAD_HINT}"
         return ModelChoice("embedded/compact-1", reason)

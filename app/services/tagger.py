@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,16 +67,24 @@ class Tagger:
         max_count: int,
         cache_dir: Path | None = None,
     ) -> None:
-        """Encodes the vocabulary (some 800 short texts), or reads what an earlier start left in cache_dir.
-
-        Raises: VocabularyRefused, OSError (no such vocabulary file), EncoderFailed.
-        """
+        """Reads the vocabulary; its vectors come with the first picture. Raises: VocabularyRefused, OSError."""
         self.concepts = read_vocabulary(vocabulary)
         self._min_probability, self._max_count = min_probability, max_count
-        self._logit_scale = encoder.logit_scale
         self._within = closure(self.concepts)
-        anchors = _anchors(encoder, self.concepts, cache_dir)
-        self._concept_vectors, self._nothing_vectors = anchors["concepts"], anchors["nothing"]
+        self._encoder, self._cache_dir = encoder, cache_dir
+        self._lock = threading.Lock()
+        self._loaded: dict[str, Vectors] | None = None
+
+    @property
+    def anchors(self) -> dict[str, Vectors]:
+        """Vectors of the `concepts` and of `nothing`, encoded once (some 800 short texts) or read from cache_dir.
+
+        Raises: EncoderFailed.
+        """
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = _anchors(self._encoder, self.concepts, self._cache_dir)
+            return self._loaded
 
     def suggest(self, vectors: Vectors) -> list[Suggestion]:
         """One suggestion for each row of (n, dim) unit vectors; an empty one where nothing is sure enough."""
@@ -86,8 +95,9 @@ class Tagger:
 
         All 0 for a picture that is as good as noise or empty.
         """
-        own = softmax(self._logit_scale * (vectors @ self._concept_vectors.T))
-        shows_nothing = (vectors @ self._nothing_vectors.T).max(axis=1) >= NOTHING_COSINE
+        anchors = self.anchors
+        own = softmax(self._encoder.logit_scale * (vectors @ anchors["concepts"].T))
+        shows_nothing = (vectors @ anchors["nothing"].T).max(axis=1) >= NOTHING_COSINE
         own[shows_nothing] = 0
         return np.minimum(own @ self._within.astype(np.float32), 1, dtype=np.float32)
 
