@@ -11,9 +11,11 @@ from fastapi import Depends, Request
 from app.database import Database
 from app.flows.live_index import LiveIndex
 from app.flows.services import PhotoTagger, Services
+from app.services.allocator import keep_large_blocks
 from app.services.batching import BatchedEncoder, QueuedTranscriber
 from app.services.decode import ImageDecoder
 from app.services.faiss_index import FaissIndex
+from app.services.inference_thread import InferenceThreads, available_cores, leave_the_cores_to_inference
 from app.services.interfaces import ImageTextEncoder, Transcriber
 from app.services.keyed_lock import KeyedLock
 from app.services.model_choice import ModelChoice, choose_model
@@ -50,6 +52,8 @@ def build_services(settings: Settings, *, voice: bool = True) -> Services:
 
 def load_models(settings: Settings, *, voice: bool = True) -> Models:
     """Raises: WeightsRefused, RuntimeError (weights that do not fit their architecture)."""
+    keep_large_blocks()
+    leave_the_cores_to_inference()
     device = pick_device(settings)
     choice = choose_model(settings.model, settings.model_sha256)
     logger.info("model %s on %s (%s)", choice.space, device, choice.reason)
@@ -60,7 +64,8 @@ def load_models(settings: Settings, *, voice: bool = True) -> Models:
 
 def assemble(settings: Settings, models: Models) -> Services:
     """The services round loaded models. Raises: sqlalchemy.exc.OperationalError, OSError."""
-    encoder = _batched(models.encoder, settings)
+    threads = InferenceThreads.on(settings.torch_threads or available_cores())
+    encoder = _batched(models.encoder, threads, settings)
     database = Database(settings.database_url, settings.busy_timeout_s)
     store = LocalPhotoStore(settings.uploads_dir)
     store.remove_leftovers()
@@ -73,8 +78,9 @@ def assemble(settings: Settings, models: Models) -> Services:
         telemetry=_telemetry(index, encoder),
         database=database,
         model_choice=models.choice,
+        threads=threads,
         encoder=encoder,
-        transcriber=_queued(models.transcriber, settings),
+        transcriber=_queued(models.transcriber, threads, settings),
         tagger=models.tagger,
         decoder=decoder,
         store=store,
@@ -86,9 +92,7 @@ def assemble(settings: Settings, models: Models) -> Services:
 
 
 def pick_device(settings: Settings) -> str:
-    """The torch device to use, and the number of threads it may use."""
-    if settings.torch_threads:
-        torch.set_num_threads(settings.torch_threads)
+    """The torch device to use."""
     if settings.device != "auto":
         return settings.device
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -108,9 +112,10 @@ def load_encoder(choice: ModelChoice, device: str) -> ImageTextEncoder:
     )
 
 
-def _batched(encoder: ImageTextEncoder, settings: Settings) -> BatchedEncoder:
+def _batched(encoder: ImageTextEncoder, threads: InferenceThreads, settings: Settings) -> BatchedEncoder:
     return BatchedEncoder(
         encoder,
+        threads,
         max_batch=settings.encode_batch_size,
         max_queue=settings.encode_queue_size,
         timeout_s=settings.inference_timeout_s,
@@ -130,11 +135,13 @@ def load_transcriber(model: str, device: str) -> Transcriber | None:
         return None
 
 
-def _queued(transcriber: Transcriber | None, settings: Settings) -> QueuedTranscriber | None:
+def _queued(
+    transcriber: Transcriber | None, threads: InferenceThreads, settings: Settings
+) -> QueuedTranscriber | None:
     if transcriber is None:
         return None
     return QueuedTranscriber(
-        transcriber, max_queue=settings.transcribe_queue_size, timeout_s=settings.inference_timeout_s
+        transcriber, threads, max_queue=settings.transcribe_queue_size, timeout_s=settings.inference_timeout_s
     )
 
 

@@ -60,32 +60,38 @@ class Problem(BaseModel):
 class PhotoOut(BaseModel):
     """A photo as clients see it: the owner's words win, the machine's stay visible beside them."""
 
-    id: int
-    item_id: str | None
-    filename: str
-    mime: str | None
-    width: int | None
-    height: int | None
-    bytes: int | None
-    sha256: str | None
-    title: str | None
-    caption: str | None = Field(description="The owner's caption, else the suggested one.")
-    category: str | None = Field(description="The owner's category, else the suggested one.")
-    tags: list[str] = Field(description="The owner's tags, else the suggested ones.")
-    suggested_caption: str | None
-    suggested_category: str | None
-    suggested_tags: list[str]
-    taken_at: datetime | None
-    latitude: float | None
-    longitude: float | None
-    camera: str | None
-    created_at: datetime
+    id: int = Field(examples=[10])
+    item_id: str | None = Field(examples=["holiday-0042"])
+    filename: str = Field(examples=["horses.jpg"])
+    mime: str | None = Field(examples=["image/jpeg"])
+    width: int | None = Field(examples=[4032])
+    height: int | None = Field(examples=[3024])
+    bytes: int | None = Field(examples=[2841577])
+    sha256: str | None = Field(examples=["8aef03bedbf31524510015f816125e8bed7205b114c8575dadd229603105ff09"])
+    title: str | None = Field(examples=["Holiday"])
+    caption: str | None = Field(
+        description="The owner's caption, else the suggested one.", examples=["At the sea"]
+    )
+    category: str | None = Field(description="The owner's category, else the suggested one.", examples=["animals"])
+    tags: list[str] = Field(description="The owner's tags, else the suggested ones.", examples=[["beach", "2019"]])
+    suggested_caption: str | None = Field(examples=["A photo of a horse."])
+    suggested_category: str | None = Field(examples=["animals"])
+    suggested_tags: list[str] = Field(examples=[["horse", "animal"]])
+    taken_at: datetime | None = Field(description="From the file's EXIF.", examples=["2019-07-14T16:20:00Z"])
+    latitude: float | None = Field(description="Degrees, north positive.", examples=[53.55])
+    longitude: float | None = Field(description="Degrees, east positive.", examples=[8.58])
+    camera: str | None = Field(examples=["Apple iPhone 12"])
+    created_at: datetime = Field(description="When it came into the library.")
     updated_at: datetime
     status: PhotoStatus
-    error: str | None
-    path: str | None = Field(description="Where the original lies below the uploads folder.")
-    url: str | None = Field(description="The original; null for an item without a picture.")
-    thumbnail_url: str | None
+    error: str | None = Field(description="Why it failed, if it did.", examples=[None])
+    path: str | None = Field(
+        description="Where the original lies below the uploads folder.", examples=["8a/8aef03bedbf31524510015f8…"]
+    )
+    url: str | None = Field(
+        description="The original; null for an item without a picture.", examples=["/photo/10/file"]
+    )
+    thumbnail_url: str | None = Field(examples=["/photo/10/thumbnail"])
 
     @classmethod
     def of(cls, photo: Photo) -> "PhotoOut":
@@ -124,28 +130,30 @@ class PhotoPatch(BaseModel):
 class SearchHit(BaseModel):
     """One result. `score` is what it is ranked by; `similarity` is the plain cosine."""
 
-    photo_id: int
-    filename: str
-    item_id: str | None
-    title: str | None
-    caption: str | None
-    category: str | None
-    tags: list[str]
-    path: str | None
-    url: str | None
-    thumbnail_url: str | None
-    width: int | None
-    height: int | None
-    rank: int = Field(ge=1)
-    score: float = Field(ge=0, le=1)
-    similarity: float = Field(description="Cosine similarity of the query and this photo, −1 to 1.")
-    distance: float = Field(description="1 − similarity.")
+    photo_id: int = Field(examples=[10])
+    filename: str = Field(examples=["horses.jpg"])
+    item_id: str | None = Field(examples=["holiday-0042"])
+    title: str | None = Field(examples=["Holiday"])
+    caption: str | None = Field(examples=["A photo of a horse."])
+    category: str | None = Field(examples=["animals"])
+    tags: list[str] = Field(examples=[["horse", "animal"]])
+    path: str | None = Field(examples=["8a/8aef03bedbf31524510015f8…"])
+    url: str | None = Field(examples=["/photo/10/file"])
+    thumbnail_url: str | None = Field(examples=["/photo/10/thumbnail"])
+    width: int | None = Field(examples=[4032])
+    height: int | None = Field(examples=[3024])
+    rank: int = Field(ge=1, examples=[1])
+    score: float = Field(ge=0, le=1, examples=[0.575])
+    similarity: float = Field(
+        description="Cosine similarity of the query and this photo, −1 to 1.", examples=[0.575]
+    )
+    distance: float = Field(description="1 − similarity.", examples=[0.425])
     vote: int = Field(0, description="+1 or −1 if this photo was voted on for this query, else 0.")
     feedback_id: int | None = Field(None, description="Of that vote; DELETE /feedback/{id} takes it back.")
 
 
 class SearchResults(BaseModel):
-    query: str
+    query: str = Field(examples=["horses at the sea"])
     query_id: int = Field(description="Give it to POST /feedback with a vote.")
     results: list[SearchHit]
     total_results: int
@@ -153,7 +161,9 @@ class SearchResults(BaseModel):
 
 
 class RankedResults(BaseModel):
-    query: str = Field(description="The words, or `image:<sha256>`, or `photo:<id>`.")
+    query: str = Field(
+        description="The words, or `image:<sha256>`, or `photo:<id>`.", examples=["horses at the sea"]
+    )
     query_id: int
     query_type: QueryKind
     results: list[SearchHit]
@@ -163,9 +173,9 @@ class RankedResults(BaseModel):
 
 
 class VoiceResults(RankedResults):
-    transcription: str
-    language: str
-    whisper_ms: float
+    transcription: str = Field(examples=["Horses at the sea."])
+    language: str = Field(examples=["en"])
+    whisper_ms: float = Field(examples=[402.7])
 
 
 class FeedbackIn(BaseModel):

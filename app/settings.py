@@ -30,7 +30,7 @@ class Settings(BaseSettings):
         "tiny.en", description="Whisper size; `tiny.en` ships with the service, `none` switches voice off."
     )
     device: str = Field("auto", description="torch device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")
-    torch_threads: int = Field(0, ge=0, le=1024, description="Threads for one inference; 0: one per core.")
+    torch_threads: int = Field(0, ge=0, le=1024, description="Threads for inference altogether; 0: one per core.")
     index: Literal["flat"] = Field("flat", description="Vector index: `flat` is exact.")
     index_poll_s: float = Field(
         1.0, gt=0, le=3600, description="How often to look for photos that another process added."

@@ -8,6 +8,7 @@ from app.flows.live_index import LiveIndex
 from app.services.batching import BatchedEncoder, QueuedTranscriber
 from app.services.decode import ImageDecoder
 from app.services.faiss_index import FaissIndex
+from app.services.inference_thread import InferenceThreads
 from app.services.interfaces import PhotoStore, Suggestion, Vectors
 from app.services.keyed_lock import KeyedLock
 from app.services.model_choice import ModelChoice
@@ -28,6 +29,7 @@ class Services:
     telemetry: Telemetry
     database: Database
     model_choice: ModelChoice
+    threads: InferenceThreads
     encoder: BatchedEncoder
     transcriber: QueuedTranscriber | None  # None: voice search is switched off or its weights are missing
     tagger: PhotoTagger
@@ -44,4 +46,5 @@ class Services:
         self.encoder.close()
         if self.transcriber:
             self.transcriber.close()
+        self.threads.close()
         self.database.dispose()

@@ -10,12 +10,14 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 import numpy as np
 from PIL import Image
 
-from app.errors import Overloaded
+from app.errors import EncoderFailed, Overloaded
+from app.services.inference_thread import InferenceThreads
 from app.services.interfaces import ImageTextEncoder, Samples16k, Transcriber, Transcript, Vectors
 
 logger = logging.getLogger(__name__)
@@ -59,6 +61,8 @@ class MicroBatcher(Generic[Input, Output]):
 
     def submit(self, item: Input) -> "Future[Output]":
         """Raises: Overloaded when the queue is full."""
+        if self._closed:
+            raise Overloaded(f"{self.name} is being switched off.")
         self._restart_if_dead()
         future: Future[Output] = Future()
         try:
@@ -82,7 +86,8 @@ class MicroBatcher(Generic[Input, Output]):
     def close(self) -> None:
         """What is already in the queue is still worked on."""
         self._closed = True
-        self._queue.put(None)
+        with suppress(queue.Full):  # it stays full only if the worker is dead, or slower than anybody waits
+            self._queue.put(None, timeout=self._timeout_s if self.alive else 0.001)
         self._thread.join(self._timeout_s)
 
     def _start(self) -> threading.Thread:
@@ -97,25 +102,24 @@ class MicroBatcher(Generic[Input, Output]):
                 self._thread = self._start()
 
     def _serve(self) -> None:
-        while batch := self._next_batch():
+        last = False
+        while not last:
+            batch, last = self._next_batch()
             self._answer(batch)
 
-    def _next_batch(self) -> list[tuple[Input, "Future[Output]"]]:
-        """At least one input, with all that wait behind it up to max_batch; empty when closed."""
-        first = self._queue.get()
-        if first is None:
-            return []
-        batch = [first]
-        while len(batch) < self._max_batch:
+    def _next_batch(self) -> tuple[list[tuple[Input, "Future[Output]"]], bool]:
+        """What waits, at least one input and at most max_batch; and whether it is the last, because of close."""
+        batch: list[tuple[Input, Future[Output]]] = []
+        following = self._queue.get()
+        while following is not None:
+            batch.append(following)
+            if len(batch) == self._max_batch:
+                return batch, False
             try:
                 following = self._queue.get_nowait()
             except queue.Empty:
-                break
-            if following is None:
-                self._queue.put(None)
-                break
-            batch.append(following)
-        return batch
+                return batch, False
+        return batch, True
 
     def _answer(self, batch: list[tuple[Input, "Future[Output]"]]) -> None:
         wanted = [(item, future) for item, future in batch if future.set_running_or_notify_cancel()]
@@ -123,10 +127,15 @@ class MicroBatcher(Generic[Input, Output]):
             return
         try:
             outputs = self._work([item for item, _ in wanted])
+            answers = list(zip(wanted, outputs, strict=True))
         except Exception as error:
             self._answer_failed(wanted, error)
             return
-        for (_, future), output in zip(wanted, outputs, strict=True):
+        except BaseException:  # the thread dies of it; those who wait must not wait for nothing
+            for _, future in wanted:
+                future.set_exception(EncoderFailed(f"{self.name} stopped at this input or one beside it."))
+            raise
+        for (_, future), output in answers:
             future.set_result(output)
 
     def _answer_failed(self, batch: list[tuple[Input, "Future[Output]"]], error: Exception) -> None:
@@ -141,21 +150,29 @@ class MicroBatcher(Generic[Input, Output]):
 
 
 class BatchedEncoder:
-    """An ImageTextEncoder whose callers share batches; pictures and texts have a worker each."""
+    """An ImageTextEncoder whose callers share batches; pictures are heavy work, texts are short."""
 
-    def __init__(self, encoder: ImageTextEncoder, *, max_batch: int, max_queue: int, timeout_s: float) -> None:
+    def __init__(
+        self,
+        encoder: ImageTextEncoder,
+        threads: InferenceThreads,
+        *,
+        max_batch: int,
+        max_queue: int,
+        timeout_s: float,
+    ) -> None:
         self.space, self.dim, self.device = encoder.space, encoder.dim, encoder.device
         self.logit_scale = encoder.logit_scale
         self.images: MicroBatcher[Image.Image, Vectors] = MicroBatcher(
             "the image encoder",
-            lambda images: list(encoder.encode_images(images)),
+            lambda images: list(threads.heavy.run(encoder.encode_images, images)),
             max_batch=max_batch,
             max_queue=max_queue,
             timeout_s=timeout_s,
         )
         self.texts: MicroBatcher[str, Vectors] = MicroBatcher(
             "the text encoder",
-            lambda texts: list(encoder.encode_texts(texts)),
+            lambda texts: list(threads.short.run(encoder.encode_texts, texts)),
             max_batch=max_batch,
             max_queue=max_queue,
             timeout_s=timeout_s,
@@ -184,11 +201,13 @@ class BatchedEncoder:
 class QueuedTranscriber:
     """A Transcriber that takes one clip at a time and lets a bounded number wait."""
 
-    def __init__(self, transcriber: Transcriber, *, max_queue: int, timeout_s: float) -> None:
+    def __init__(
+        self, transcriber: Transcriber, threads: InferenceThreads, *, max_queue: int, timeout_s: float
+    ) -> None:
         self.model = transcriber.model
         self.worker: MicroBatcher[Samples16k, Transcript] = MicroBatcher(
             "Whisper",
-            lambda clips: [transcriber.transcribe(samples) for samples in clips],
+            lambda clips: [threads.heavy.run(transcriber.transcribe, samples) for samples in clips],
             max_batch=1,
             max_queue=max_queue,
             timeout_s=timeout_s,

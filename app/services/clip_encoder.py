@@ -12,6 +12,7 @@ from PIL import Image
 
 from app.services.interfaces import Vectors
 from app.services.vectors import finite
+from app.services.weight_files import WeightsRefused
 
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
@@ -24,24 +25,20 @@ class OpenClipEncoder:
     ) -> None:
         """trained_with: open_clip's own entry for these weights (mean, std, quick_gelu, …); empty if unknown.
 
-        Raises: RuntimeError when the weights do not fit; never a model with random weights.
+        Raises: WeightsRefused when the weights do not fit; never a model with random weights.
         """
         import open_clip
         from open_clip.transform import PreprocessCfg, image_transform_v2
 
         self.space, self.device = space, device
-        with _no_network():
-            self._model = open_clip.create_model(
-                architecture,
-                pretrained=str(weights),
-                device=device,
-                force_quick_gelu=bool(trained_with.get("quick_gelu", False)),
-                force_preprocess_cfg={k: trained_with[k] for k in _PREPROCESSING if k in trained_with},
-                require_pretrained=True,
-            ).eval()
-            self._tokenizer = open_clip.get_tokenizer(architecture)
+        try:
+            with _no_network():
+                self._model = _load(architecture, weights, device, trained_with)
+                self._tokenizer = open_clip.get_tokenizer(architecture)
+        except Exception as error:  # open_clip asserts, torch and the tokenizers raise kinds of their own
+            raise WeightsRefused(f"{weights.name} cannot be used as {architecture}: {error}") from error
         self._preprocess = image_transform_v2(PreprocessCfg(**self._model.visual.preprocess_cfg), is_train=False)
-        self.logit_scale = float(self._model.logit_scale.exp())
+        self.logit_scale = float(self._model.logit_scale.detach().exp())
         self.dim = self.encode_texts(["a photo"]).shape[1]
 
     @torch.inference_mode()
@@ -63,6 +60,19 @@ class OpenClipEncoder:
             return np.empty((0, self.dim), np.float32)
         tokens = self._tokenizer(list(texts)).to(self.device)
         return finite(self._model.encode_text(tokens, normalize=True))
+
+
+def _load(architecture: str, weights: Path, device: str, trained_with: Mapping[str, Any]) -> Any:
+    import open_clip
+
+    return open_clip.create_model(
+        architecture,
+        pretrained=str(weights),
+        device=device,
+        force_quick_gelu=bool(trained_with.get("quick_gelu", False)),
+        force_preprocess_cfg={k: trained_with[k] for k in _PREPROCESSING if k in trained_with},
+        require_pretrained=True,
+    ).eval()
 
 
 @contextmanager

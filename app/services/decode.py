@@ -133,7 +133,7 @@ def _upright(image: Image.Image, exif: Image.Exif) -> Image.Image:
 
 def _rgb(image: Image.Image) -> Image.Image:
     """RGB, 8 bit. What shows through transparent pixels is white, as on a page."""
-    if image.mode == "RGB":
+    if image.mode == "RGB" and not image.has_transparency_data:
         return image
     if image.mode.startswith(("I", "F")):
         return _eight_bit(image).convert("RGB")

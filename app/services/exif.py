@@ -72,7 +72,7 @@ def _degrees(value: object, reference: object, *, limit: int) -> float | None:
         degrees = float(value[0]) + float(value[1]) / 60 + float(value[2]) / 3600
     except (TypeError, ValueError, ZeroDivisionError):
         return None
-    if not math.isfinite(degrees) or degrees > limit:
+    if not math.isfinite(degrees) or abs(degrees) > limit:
         return None
     return -degrees if isinstance(reference, str) and reference.strip(" \x00") in {"S", "W"} else degrees
 

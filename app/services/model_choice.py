@@ -18,6 +18,7 @@ RECOMMENDED = "ViT-B-32/laion2b_s34b_b79k"
 RECOMMENDED_REPOSITORY = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
 RECOMMENDED_FILE = "open_clip_model.safetensors"
 PINNED_SHA256 = {RECOMMENDED: "ac4f8c4b88af6d963118cbf40ad93176d092abbedfcb752601ae1866352656e6"}
+HUB_TIMEOUT_S = 5
 DOWNLOAD_HINT = "`recollect models download` fetches them"
 
 
@@ -120,11 +121,22 @@ def download(name: str) -> Path:
     architecture, tag = parse_name(name)
     logger.info("Fetching the weights of %s from the internet.", name)
     try:
-        path = Path(download_pretrained(tag_config(architecture, tag)))
+        config = tag_config(architecture, tag)
+        if config.get("hf_hub"):
+            _try_the_hub_once()
+        path = Path(download_pretrained(config))
         open_clip.get_tokenizer(architecture)
     except Exception as error:  # each of the hub's, urllib's and the disk's own kinds
         raise WeightsRefused(f"The weights of {name} are not on this machine and could not be fetched.") from error
     return path
+
+
+def _try_the_hub_once() -> None:
+    """The hub's own client tries each file six times, some 46 s, before it says that there is no network."""
+    import huggingface_hub
+
+    if not huggingface_hub.constants.HF_HUB_OFFLINE:
+        huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=HUB_TIMEOUT_S)
 
 
 def _recommended_if_here() -> ModelChoice:

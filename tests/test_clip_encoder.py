@@ -1,0 +1,182 @@
+"""OpenClipEncoder against open_clip itself.
+
+The weights are random, in small architectures of our own: they serve to compare numbers, never to search.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub.constants
+import numpy as np
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from app.errors import EncoderFailed
+from app.services.clip_encoder import OpenClipEncoder
+from app.services.interfaces import Vectors
+from app.services.weight_files import WeightsRefused
+from tests.conftest import BUSES, DOG, PHOTOS, PIZZA
+
+NARROW, WIDE, DEEP = "recollect-test-narrow", "recollect-test-wide", "recollect-test-deep"
+REFUSED = (WeightsRefused, RuntimeError, AssertionError)  # the last two are open_clip's own words for a misfit
+TEXTS = ["two buses in the rain", "", "a dog", "word " * 500, "ü 🐕"]
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+def architecture(width: int, layers: int) -> dict[str, Any]:
+    vision = {"image_size": 64, "layers": layers, "width": width, "patch_size": 16}
+    text = {"context_length": 77, "vocab_size": 49408, "width": width, "heads": 2, "layers": layers}
+    return {"embed_dim": width, "vision_cfg": vision, "text_cfg": text}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three architectures that open_clip knows from now on."""
+    made = tmp_path_factory.mktemp("open_clip")
+    for name, width, layers in ((NARROW, 64, 2), (WIDE, 128, 2), (DEEP, 64, 3)):
+        (made / f"{name}.json").write_text(json.dumps(architecture(width, layers)))
+    open_clip.add_model_config(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def weights(folder: Path) -> Path:
+    """Random weights of the narrow one, the same in every run."""
+    with torch.random.fork_rng():
+        torch.manual_seed(8)
+        model = open_clip.create_model(NARROW)
+    save_file(model.state_dict(), folder / "weights.safetensors")
+    return folder / "weights.safetensors"
+
+
+@pytest.fixture(scope="module")
+def images() -> list[Image.Image]:
+    """Upright RGB, of three shapes."""
+    opened = []
+    for name, box in ((BUSES, (0, 0, 300, 200)), (DOG, (0, 0, 100, 250)), (PIZZA, (0, 0, 64, 64))):
+        with Image.open(PHOTOS / name) as file:
+            opened.append(file.convert("RGB").crop(box))
+    return opened
+
+
+def made_from(weights: Path, name: str = NARROW, **trained_with: Any) -> OpenClipEncoder:
+    return OpenClipEncoder(name, weights, space="test/narrow", device="cpu", trained_with=trained_with)
+
+
+def directly(weights: Path, images: list[Image.Image], **options: Any) -> tuple[Vectors, Vectors]:
+    """What open_clip's own example does: unit vectors of the images and of TEXTS."""
+    model, _, preprocess = open_clip.create_model_and_transforms(NARROW, pretrained=str(weights), **options)
+    model.eval()
+    with torch.inference_mode():
+        pixels = torch.stack([preprocess(image) for image in images])
+        image_vectors = F.normalize(model.encode_image(pixels), dim=-1).numpy()
+        text_vectors = F.normalize(model.encode_text(open_clip.get_tokenizer(NARROW)(TEXTS)), dim=-1).numpy()
+    return image_vectors, text_vectors
+
+
+@pytest.mark.parametrize(
+    ("trained_with", "options"),
+    [
+        pytest.param({}, {}, id="as the architecture says"),
+        pytest.param({"quick_gelu": True}, {"force_quick_gelu": True}, id="QuickGELU"),
+        pytest.param(IMAGENET, {"image_mean": IMAGENET["mean"], "image_std": IMAGENET["std"]}, id="mean and std"),
+        pytest.param(
+            {"interpolation": "bilinear", "resize_mode": "squash"},
+            {"image_interpolation": "bilinear", "image_resize_mode": "squash"},
+            id="squashed, not cropped",
+        ),
+    ],
+)
+def test_equals_a_direct_call(
+    weights: Path, images: list[Image.Image], trained_with: Mapping[str, Any], options: dict[str, Any]
+) -> None:
+    encoder = made_from(weights, **trained_with)
+    expected_images, expected_texts = directly(weights, images, **options)
+    assert np.abs(encoder.encode_images(images) - expected_images).max() < 1e-5
+    assert np.abs(encoder.encode_texts(TEXTS) - expected_texts).max() < 1e-5
+
+
+def test_how_the_weights_were_trained_makes_a_difference(weights: Path, images: list[Image.Image]) -> None:
+    """Else the comparison above would prove nothing."""
+    plain = made_from(weights).encode_images(images)
+    for trained_with in ({"quick_gelu": True}, IMAGENET, {"resize_mode": "squash"}):
+        assert np.abs(made_from(weights, **trained_with).encode_images(images) - plain).max() > 1e-4
+
+
+def test_vectors_are_unit_float32_and_do_not_depend_on_the_batch(weights: Path, images: list[Image.Image]) -> None:
+    encoder = made_from(weights)
+    for together, alone in (
+        (encoder.encode_images(images), [encoder.encode_images([image])[0] for image in images]),
+        (encoder.encode_texts(TEXTS), [encoder.encode_texts([text])[0] for text in TEXTS]),
+    ):
+        assert together.dtype == np.float32
+        assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+        assert np.allclose(np.stack(alone), together, atol=1e-5)
+    assert encoder.encode_images([]).shape == encoder.encode_texts([]).shape == (0, 64)
+    assert (encoder.dim, encoder.space, encoder.device) == (64, "test/narrow", "cpu")
+
+
+def test_the_logit_scale_is_that_of_the_weights(weights: Path) -> None:
+    assert made_from(weights).logit_scale == pytest.approx(1 / 0.07, rel=1e-5)  # where CLIP's training begins
+
+
+@pytest.mark.parametrize("name", [WIDE, DEEP, "ViT-S-32-alt"])
+def test_weights_of_another_architecture_are_refused(weights: Path, name: str) -> None:
+    with pytest.raises(REFUSED):
+        made_from(weights, name)
+
+
+def test_weights_that_are_missing_damaged_or_in_part_are_refused(weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(REFUSED):
+        made_from(tmp_path / "missing.safetensors")
+    state = load_file(weights)
+    save_file({name: t for name, t in state.items() if name != "text_projection"}, tmp_path / "part.safetensors")
+    with pytest.raises(REFUSED):
+        made_from(tmp_path / "part.safetensors")
+    (tmp_path / "cut.safetensors").write_bytes(weights.read_bytes()[:100_000])
+    with pytest.raises(Exception, match=r"(?i)safetensor|incomplete|header|fit"):
+        made_from(tmp_path / "cut.safetensors")
+
+
+def test_vectors_that_are_not_numbers_are_an_error(
+    weights: Path, images: list[Image.Image], tmp_path: Path
+) -> None:
+    state = load_file(weights)
+    state["visual.proj"] = torch.full_like(state["visual.proj"], float("nan"))
+    save_file(state, tmp_path / "nan.safetensors")
+    with pytest.raises(EncoderFailed, match="not finite"):
+        made_from(tmp_path / "nan.safetensors").encode_images(images)
+
+
+class Payload:
+    """What a hostile checkpoint would hold: unpickled, it makes a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
+def test_code_in_a_checkpoint_is_not_run(weights: Path, tmp_path: Path) -> None:
+    state: dict[str, Any] = dict(load_file(weights))
+    torch.save(state, tmp_path / "good.pt")
+    assert made_from(tmp_path / "good.pt").dim == 64
+    torch.save(state | {"visual.proj": Payload(tmp_path / "ran")}, tmp_path / "hostile.pt")
+    with pytest.raises(Exception, match=r"(?i)weights.only|fit"):
+        made_from(tmp_path / "hostile.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_hub_is_left_as_it_was(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for offline in (False, True):
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
+        made_from(weights)
+        assert huggingface_hub.constants.HF_HUB_OFFLINE is offline

@@ -1,0 +1,230 @@
+"""LocalPhotoStore: whole and durable, or not there at all, also when the process is killed or the disk is full."""
+
+import hashlib
+import multiprocessing
+import os
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from app.errors import FileNotStored, StorageFull
+from app.services.photo_store import INCOMING, LocalPhotoStore
+
+PROCESSES = multiprocessing.get_context("spawn")
+PATIENCE_S = 60
+KILLS = 3
+BIG_FILE_BYTES = 8 * 2**20
+LIMIT_BYTES = 2**16
+DATA = b"the bytes of a photo" * 1000
+SHA256 = hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalPhotoStore:
+    return LocalPhotoStore(tmp_path / "deep" / "uploads")
+
+
+def stored_files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and INCOMING not in path.parts]
+
+
+def half_written(folder: Path) -> list[Path]:
+    return list((folder / INCOMING).glob("*"))
+
+
+def test_what_is_saved_can_be_read(store: LocalPhotoStore) -> None:
+    store.save(SHA256, DATA)
+    with store.open(SHA256) as file:
+        assert file.read() == DATA
+    assert store.path(SHA256) == store.folder / SHA256[:2] / SHA256
+    assert half_written(store.folder) == []
+
+
+def test_saving_twice_is_the_same_as_once(store: LocalPhotoStore) -> None:
+    store.save(SHA256, DATA)
+    before = store.path(SHA256).stat()
+    store.save(SHA256, DATA)
+    after = store.path(SHA256).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert len(stored_files(store.folder)) == 1
+
+
+def test_many_saves_of_one_photo_at_once(store: LocalPhotoStore) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: store.save(SHA256, DATA), range(32)))
+    assert [path.read_bytes() for path in stored_files(store.folder)] == [DATA]
+    assert half_written(store.folder) == []
+
+
+def test_nobody_sees_half_a_file(store: LocalPhotoStore) -> None:
+    """A reader beside the writer finds the photo whole, or not at all."""
+    data = os.urandom(2 * BIG_FILE_BYTES)
+    sha256 = hashlib.sha256(data).hexdigest()
+    writing = threading.Thread(target=store.save, args=(sha256, data))
+    writing.start()
+    sizes = set[int]()
+    while writing.is_alive() or not sizes:
+        try:
+            sizes.add(store.path(sha256).stat().st_size)
+        except FileNotStored:
+            time.sleep(0.0005)
+    assert sizes == {len(data)}
+
+
+def test_delete(store: LocalPhotoStore) -> None:
+    store.save(SHA256, DATA)
+    store.delete(SHA256)
+    store.delete(SHA256)
+    with pytest.raises(FileNotStored):
+        store.open(SHA256)
+    with pytest.raises(FileNotStored):
+        store.path(SHA256)
+    store.save(SHA256, DATA)
+    assert store.path(SHA256).read_bytes() == DATA
+
+
+def test_delete_leaves_the_neighbours(store: LocalPhotoStore) -> None:
+    neighbour = SHA256[:-1] + ("0" if SHA256[-1] != "0" else "1")
+    for name in (SHA256, neighbour):
+        store.save(name, DATA)
+    store.delete(SHA256)
+    assert stored_files(store.folder) == [store.path(neighbour)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "../../etc/passwd",
+        "/etc/passwd",
+        ".." + "/" * 62,
+        SHA256[:-1],
+        SHA256 + "0",
+        SHA256 + "\n",
+        SHA256.upper(),
+        SHA256[:-1] + "\x00",
+        SHA256[:-1] + "g",
+        SHA256[:-1] + "٣",  # a digit, but not of ours
+        "..%2f" + SHA256[5:],
+    ],
+)
+def test_a_name_that_is_no_sha256_is_refused(store: LocalPhotoStore, name: str) -> None:
+    actions: list[Callable[[], object]] = [
+        lambda: store.save(name, DATA),
+        lambda: store.open(name),
+        lambda: store.path(name),
+        lambda: store.delete(name),
+    ]
+    for action in actions:
+        with pytest.raises(ValueError, match="64 hex digits"):
+            action()
+    assert list(store.folder.iterdir()) == []
+
+
+def test_a_folder_in_place_of_a_file_is_not_a_photo(store: LocalPhotoStore) -> None:
+    (store.folder / SHA256[:2] / SHA256).mkdir(parents=True)
+    with pytest.raises(FileNotStored):
+        store.path(SHA256)
+
+
+def save_until_killed(folder: Path, seed: int, saved: "Connection[str, str]") -> None:
+    """Saves one big file after another, and says each one's name once it is acknowledged."""
+    store = LocalPhotoStore(folder)
+    for number in range(10_000):
+        data = hashlib.shake_256(f"{seed}/{number}".encode()).digest(BIG_FILE_BYTES)
+        sha256 = hashlib.sha256(data).hexdigest()
+        store.save(sha256, data)
+        saved.send(sha256)
+
+
+def kill_while_saving(folder: Path, seed: int) -> list[str]:
+    """SIGKILL in the middle of a write, after two were acknowledged; the names of all that were."""
+    receiving, sending = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=save_until_killed, args=(folder, seed, sending))
+    process.start()
+    sending.close()
+    acknowledged = [receiving.recv() for _ in range(2)]
+    deadline = time.monotonic() + PATIENCE_S
+    while not any(path.stat().st_size for path in half_written(folder) if path.exists()):
+        assert time.monotonic() < deadline, "nothing was being written"
+    process.kill()
+    process.join()
+    while receiving.poll():
+        try:
+            acknowledged.append(receiving.recv())
+        except EOFError:
+            break
+    return acknowledged
+
+
+def test_a_kill_in_the_middle_leaves_whole_files_only(tmp_path: Path) -> None:
+    store, acknowledged, leftovers = LocalPhotoStore(tmp_path), list[str](), 0
+    for kill in range(KILLS):
+        acknowledged += kill_while_saving(tmp_path, seed=kill)
+        left = half_written(tmp_path)
+        leftovers += len(left)
+        assert store.remove_leftovers() == len(left)
+        assert half_written(tmp_path) == []
+    files = stored_files(tmp_path)
+    assert {path.name for path in files} >= set(acknowledged)
+    for path in files:
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name
+    assert leftovers, "no kill hit a write, so nothing was proved"
+
+
+def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(store: LocalPhotoStore) -> None:
+    incoming = store.folder / INCOMING
+    incoming.mkdir()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        living = incoming / f"{other.pid}-abc"
+        for path in (living, incoming / f"{os.getpid()}-abc", incoming / "without-a-number"):
+            path.write_bytes(b"half")
+        assert store.remove_leftovers() == 2
+        assert half_written(store.folder) == [living]
+        other.kill()
+    assert store.remove_leftovers() == 1
+    assert store.remove_leftovers() == 0
+
+
+def test_leftovers_are_not_photos(store: LocalPhotoStore) -> None:
+    store.save(SHA256, DATA)
+    assert store.remove_leftovers() == 0
+    assert store.path(SHA256).read_bytes() == DATA
+
+
+def save_on_a_full_disk(folder: Path) -> None:
+    """A limit on the size of files stands for the full disk: like it, it stops a write half-way."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES, LIMIT_BYTES))
+    store = LocalPhotoStore(folder)
+    too_big = DATA * 10
+    with pytest.raises(StorageFull) as full:
+        store.save(hashlib.sha256(too_big).hexdigest(), too_big)
+    assert full.value.status == 507
+    assert str(folder) not in full.value.detail
+    assert stored_files(folder) == half_written(folder) == []
+    store.save(SHA256, DATA)  # what still fits is still stored
+    assert store.path(SHA256).read_bytes() == DATA
+
+
+def test_a_full_disk_is_storage_full_and_leaves_nothing(tmp_path: Path) -> None:
+    assert len(DATA) < LIMIT_BYTES < len(DATA) * 10
+    process = PROCESSES.Process(target=save_on_a_full_disk, args=(tmp_path,))
+    process.start()
+    process.join(PATIENCE_S)
+    assert process.exitcode == 0
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / SHA256[:2]).write_bytes(b"a file where a folder should be")
+    store = LocalPhotoStore(tmp_path)
+    with pytest.raises(OSError, match="exists"):
+        store.save(SHA256, DATA)
+    assert half_written(tmp_path) == []
