@@ -1,7 +1,7 @@
 """How fast is the embedded encoder, and what do kept memory and threads of its own gain?
 
-Each case runs in a process of its own, in turn, several times; the figure is the median. The case "plain" is the same
-encoder called from a thread of a web server, without either. Run: python -m benchmarks.bench_encode
+Each case runs in a process of its own, in turn, several times; the figure is the median. The case "plain" is the
+same encoder called from worker threads of a web server, without either. Run: python -m benchmarks.bench_encode
 """
 
 import json

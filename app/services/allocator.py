@@ -9,8 +9,8 @@ logger = logging.getLogger(__name__)
 # Parameters of glibc's mallopt (malloc.h).
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -2, -3, -8
 
-# By default glibc maps every block over 32 MB afresh, and page by page the kernel fills it with zeros: half the time
-# of an EfficientNet batch. One arena, because those of other threads than the first cannot hold blocks over 64 MB.
+# By default glibc maps every block over 32 MB afresh, and page by page the kernel fills it with zeros: half the
+# time of an EfficientNet batch. One arena, because those of other threads cannot hold blocks over 64 MB.
 SETTINGS = {
     M_MMAP_THRESHOLD: 2**30,
     M_TRIM_THRESHOLD: 2**29,  # what is free beyond 512 MB still goes back
