@@ -232,11 +232,22 @@ def test_photos_of_every_orientation_embed_alike(encoder: EmbeddedEncoder) -> No
     assert_embed_alike(encoder, images)
 
 
-def test_at_least_makes_a_large_jpeg_smaller_but_not_too_small(photo: Image.Image) -> None:
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_at_least_makes_a_large_picture_smaller_but_not_too_small(photo: Image.Image, kind: str) -> None:
     large = photo.resize((1600, 1200))
-    result = decode_image(picture_bytes(large), MAX_PIXELS, at_least=300)
-    assert 300 <= min(result.width, result.height) < 1200
+    result = decode_image(picture_bytes(large, kind), MAX_PIXELS, at_least=300)
+    assert (result.width, result.height) == (1600, 1200)
+    assert 300 <= min(result.image.size) < 600
     assert mean_difference(result.image, photo.resize(result.image.size)) <= 4
+
+
+def test_a_smaller_picture_knows_the_size_of_the_whole_one_even_lying_on_its_side() -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    data = picture_bytes(Image.new("RGB", (1007, 1001)), exif=exif.tobytes())
+    for at_least in (None, 100, 126):
+        result = decode_image(data, MAX_PIXELS, at_least)
+        assert (result.width, result.height) == (1001, 1007)
 
 
 def test_a_picture_of_exactly_the_most_pixels_is_accepted() -> None:

@@ -29,6 +29,8 @@ MIME_TYPES = {
 }
 ACCEPTED = "JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC/HEIF and AVIF"
 
+LYING = (5, 6, 7, 8)  # EXIF orientations in which width and height are exchanged
+
 # First bytes by which a damaged file is told from one that was never a picture.
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
@@ -36,7 +38,10 @@ _BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """Upright RGB pixels and what the file said of itself; width and height are of the upright picture, in px."""
+    """Upright RGB pixels and what the file said of itself.
+
+    width and height are of the whole upright picture, in px; `image` may be smaller, see decode_image.
+    """
 
     image: Image.Image
     mime: str
@@ -73,7 +78,8 @@ class ImageDecoder:
 def decode_image(data: bytes, max_pixels: int, at_least: int | None = None) -> DecodedImage:
     """The first frame, upright, RGB, transparency on white.
 
-    With at_least (px) a JPEG may come smaller, by 2, 4 or 8, as long as no side falls below it: much faster.
+    With at_least (px) the image may come smaller by a whole factor, as long as no side falls below that: good for
+    thumbnails, and much faster for JPEG. Encoders get the whole picture: a smaller one moves vectors.
 
     Raises: TooLarge (more than max_pixels, judged by the header), UnsupportedMedia (not one of FORMATS),
     BrokenMedia (damaged, empty, or cut short).
@@ -81,13 +87,14 @@ def decode_image(data: bytes, max_pixels: int, at_least: int | None = None) -> D
     with _as_app_errors(data), Image.open(io.BytesIO(data), formats=FORMATS) as file:
         if file.width * file.height > max_pixels:
             raise TooLarge(f"The picture has {file.width} × {file.height} pixels; {max_pixels:,} are allowed.")
-        mime = MIME_TYPES[file.format or ""]
+        mime, size = MIME_TYPES[file.format or ""], file.size
         if at_least:
             file.draft("RGB", (at_least, at_least))
         file.load()
         exif = _exif(file)
-        image = _rgb(_upright(file, exif))
-    return DecodedImage(image, mime, image.width, image.height, exif)
+        image = _rgb(_reduced(_upright(file, exif), at_least))
+    width, height = reversed(size) if _orientation(exif) in LYING else size
+    return DecodedImage(image, mime, width, height, exif)
 
 
 @contextmanager
@@ -122,8 +129,19 @@ def _exif(file: Image.Image) -> Image.Exif:
         return Image.Exif()
 
 
+def _orientation(exif: Image.Exif) -> int:
+    """1 to 8; 1 where the file says nothing, or nonsense."""
+    value: object = exif.get(ExifTags.Base.Orientation, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _reduced(image: Image.Image, at_least: int | None) -> Image.Image:
+    factor = min(image.size) // at_least if at_least else 1
+    return image.reduce(factor) if factor > 1 and image.mode in ("RGB", "RGBA", "L", "LA", "CMYK") else image
+
+
 def _upright(image: Image.Image, exif: Image.Exif) -> Image.Image:
-    if exif.get(ExifTags.Base.Orientation, 1) == 1:
+    if _orientation(exif) == 1:
         return image
     try:
         return ImageOps.exif_transpose(image)
