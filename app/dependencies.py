@@ -45,9 +45,19 @@ class Models:
 def build_services(settings: Settings, *, voice: bool = True) -> Services:
     """Everything loaded, and the index filled from the rows; `voice=False` leaves Whisper out.
 
-    Raises: WeightsRefused, sqlalchemy.exc.OperationalError, OSError.
+    Raises: WeightsRefused, sqlalchemy.exc.SQLAlchemyError, OSError.
     """
+    check_storage(settings)
     return assemble(settings, load_models(settings, voice=voice))
+
+
+def check_storage(settings: Settings) -> None:
+    """What cannot be written to is told in a moment, not after the models have loaded.
+
+    Raises: sqlalchemy.exc.SQLAlchemyError, OSError.
+    """
+    Database(settings.database_url, settings.busy_timeout_s).dispose()
+    LocalPhotoStore(settings.uploads_dir)
 
 
 def load_models(settings: Settings, *, voice: bool = True) -> Models:

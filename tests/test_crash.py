@@ -32,13 +32,15 @@ def upload_until_killed(server: Server, files: list[bytes], acknowledged: dict[i
                 acknowledged[answer.json()["id"]] = hashlib.sha256(data).hexdigest()
 
 
-def kill_during_uploads(server: Server, round_number: int, after_s: float) -> dict[int, str]:
+def kill_during_uploads(server: Server, round_number: int, after: int) -> dict[int, str]:
+    """Kills the server once it has acknowledged `after` uploads, with others under way."""
     acknowledged: dict[int, str] = {}
     parts = [pictures(200, 10 * round_number + part) for part in range(4)]
     threads = [threading.Thread(target=upload_until_killed, args=(server, part, acknowledged)) for part in parts]
     for thread in threads:
         thread.start()
-    time.sleep(after_s)
+    while len(acknowledged) < after and any(thread.is_alive() for thread in threads):
+        time.sleep(0.001)
     server.stop(signal.SIGKILL)
     for thread in threads:
         thread.join()
@@ -67,12 +69,12 @@ def crash_rounds(folder: Path, rounds: int) -> None:
     acknowledged: dict[int, str] = {}
     try:
         for number in range(rounds):
-            acknowledged |= kill_during_uploads(server, number, after_s=0.6 + 0.17 * (number % 7))
+            acknowledged |= kill_during_uploads(server, number, after=10 + 7 * (number % 5))
             server.start()
             check_whole(server, acknowledged, crashes=number + 1)
     finally:
         server.stop()
-    assert len(acknowledged) > 5 * rounds
+    assert len(acknowledged) >= 10 * rounds
 
 
 def test_kill_during_uploads_loses_nothing_acknowledged(tmp_path: Path) -> None:

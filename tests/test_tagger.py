@@ -62,13 +62,14 @@ def small_vocabulary(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make(encoder: EmbeddedEncoder, small_vocabulary: Path, tmp_path: Path) -> Callable[..., tuple[Tagger, int]]:
-    """A tagger of the small vocabulary that caches, and how many inputs it had encoded when it was ready."""
+    """A tagger of the small vocabulary that caches, and how many inputs its anchors took to encode."""
 
     def build(vocabulary: Path = small_vocabulary, space: str = encoder.space) -> tuple[Tagger, int]:
         counting = CountingEncoder(encoder)
         counting.space = space
         cache_dir = tmp_path / "cache"
         tagger = Tagger(counting, vocabulary, min_probability=0.4, max_count=5, cache_dir=cache_dir)
+        assert set(tagger.anchors) == {"concepts", "nothing"}
         return tagger, counting.inputs
 
     return build
