@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 run: .venv
 	$(BIN)/recollect serve
 
+# Two at a time: most of the time is spent by one core, starting servers.
 test: dev
-	$(BIN)/pytest -m "not stress"
+	$(BIN)/pytest -m "not stress" --numprocesses 2 --dist loadfile
 
 check: lint test
 
