@@ -20,6 +20,7 @@ from app.services.interfaces import ImageTextEncoder, Transcriber
 from app.services.keyed_lock import KeyedLock
 from app.services.model_choice import ModelChoice, choose_model
 from app.services.photo_store import LocalPhotoStore
+from app.services.precision import image_dtype
 from app.services.tagger import Tagger
 from app.services.thumbnails import Thumbnailer
 from app.settings import Settings
@@ -67,7 +68,7 @@ def load_models(settings: Settings, *, voice: bool = True) -> Models:
     device = pick_device(settings)
     choice = choose_model(settings.model, settings.model_sha256)
     logger.info("model %s on %s (%s)", choice.space, device, choice.reason)
-    encoder = load_encoder(choice, device)
+    encoder = load_encoder(choice, device, settings.precision)
     transcriber = load_transcriber(settings.whisper_model, device) if voice else None
     return Models(choice, encoder, _tagger(encoder, settings), transcriber)
 
@@ -108,7 +109,7 @@ def pick_device(settings: Settings) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def load_encoder(choice: ModelChoice, device: str) -> ImageTextEncoder:
+def load_encoder(choice: ModelChoice, device: str, precision: str = "auto") -> ImageTextEncoder:
     """Raises: WeightsRefused, RuntimeError (weights that do not fit their architecture)."""
     if choice.clip is None:
         from app.services.embedded_encoder import EmbeddedEncoder
@@ -116,9 +117,13 @@ def load_encoder(choice: ModelChoice, device: str) -> ImageTextEncoder:
         return EmbeddedEncoder(device)
     from app.services.clip_encoder import OpenClipEncoder
 
-    clip = choice.clip
     return OpenClipEncoder(
-        clip.architecture, clip.path, space=choice.space, device=device, trained_with=clip.trained_with
+        choice.clip.architecture,
+        choice.clip.path,
+        space=choice.space,
+        device=device,
+        trained_with=choice.clip.trained_with,
+        dtype=image_dtype(precision, device),
     )
 
 

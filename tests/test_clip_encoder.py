@@ -19,8 +19,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from app.errors import EncoderFailed
-from app.services.clip_encoder import OpenClipEncoder
+from app.services.clip_encoder import OpenClipEncoder, encode_tokens
 from app.services.interfaces import Vectors
+from app.services.precision import image_dtype
 from app.services.weight_files import WeightsRefused
 from tests.conftest import BUSES, DOG, PHOTOS, PIZZA
 
@@ -66,8 +67,12 @@ def images() -> list[Image.Image]:
     return opened
 
 
-def made_from(weights: Path, name: str = NARROW, **trained_with: Any) -> OpenClipEncoder:
-    return OpenClipEncoder(name, weights, space="test/narrow", device="cpu", trained_with=trained_with)
+def made_from(
+    weights: Path, name: str = NARROW, dtype: torch.dtype = torch.float32, **trained_with: Any
+) -> OpenClipEncoder:
+    return OpenClipEncoder(
+        name, weights, space="test/narrow", device="cpu", trained_with=trained_with, dtype=dtype
+    )
 
 
 def directly(weights: Path, images: list[Image.Image], **options: Any) -> tuple[Vectors, Vectors]:
@@ -121,6 +126,44 @@ def test_vectors_are_unit_float32_and_do_not_depend_on_the_batch(weights: Path, 
         assert np.allclose(np.stack(alone), together, atol=1e-5)
     assert encoder.encode_images([]).shape == encoder.encode_texts([]).shape == (0, 64)
     assert (encoder.dim, encoder.space, encoder.device) == (64, "test/narrow", "cpu")
+
+
+@pytest.mark.parametrize("text", ["", "a dog", "word " * 500])
+def test_a_text_without_its_padding_has_the_vector_of_the_padded_one(weights: Path, text: str) -> None:
+    model = open_clip.create_model(NARROW, pretrained=str(weights)).eval()
+    tokens = open_clip.get_tokenizer(NARROW)([text])
+    with torch.inference_mode():
+        assert torch.allclose(encode_tokens(model, tokens), model.encode_text(tokens, normalize=True), atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_moves_no_vector_noticeably(
+    weights: Path, images: list[Image.Image], precision: str
+) -> None:
+    exact, half = made_from(weights), made_from(weights, dtype=image_dtype(precision, "cpu"))
+    cosines = (exact.encode_images(images) * half.encode_images(images)).sum(axis=1)
+    assert 0.999 < cosines.min() <= cosines.max() < 1.0001
+    assert not np.array_equal(exact.encode_images(images), half.encode_images(images))
+    assert np.array_equal(exact.encode_texts(TEXTS), half.encode_texts(TEXTS))
+
+
+@pytest.mark.parametrize(
+    ("device", "capabilities", "expected"),
+    [
+        ("cpu", {"avx2": True}, torch.float32),
+        ("cpu", {"avx512_bf16": True}, torch.bfloat16),
+        ("cpu", {"amx_bf16": True}, torch.bfloat16),
+        ("mps", {"amx_bf16": True}, torch.float32),
+        ("cuda:1", {}, torch.float16),
+    ],
+)
+def test_half_precision_only_where_hardware_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch, device: str, capabilities: dict[str, bool], expected: torch.dtype
+) -> None:
+    # No machine has all of these processors, so what torch says of them is played.
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert image_dtype("auto", device) == expected
+    assert image_dtype("float32", device) == torch.float32
 
 
 def test_the_logit_scale_is_that_of_the_weights(weights: Path) -> None:

@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import huggingface_hub.constants
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
+from torch import Tensor, nn
 
 from app.services.interfaces import Vectors
 from app.services.vectors import finite
@@ -21,10 +23,18 @@ class OpenClipEncoder:
     """ImageTextEncoder of one architecture and one weights file (safetensors, or a state dict without code)."""
 
     def __init__(
-        self, architecture: str, weights: Path, *, space: str, device: str, trained_with: Mapping[str, Any]
+        self,
+        architecture: str,
+        weights: Path,
+        *,
+        space: str,
+        device: str,
+        trained_with: Mapping[str, Any],
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         """trained_with: open_clip's own entry for these weights (mean, std, quick_gelu, …); empty if unknown.
 
+        dtype is the image tower's; the text tower computes in float32, for its few tokens are no work.
         Raises: WeightsRefused when the weights do not fit; never a model with random weights.
         """
         import open_clip
@@ -37,6 +47,8 @@ class OpenClipEncoder:
                 self._tokenizer = open_clip.get_tokenizer(architecture)
         except Exception as error:  # open_clip asserts, torch and the tokenizers raise kinds of their own
             raise WeightsRefused(f"{weights.name} cannot be used as {architecture}: {error}") from error
+        self._model.visual.to(dtype)
+        self._dtype = dtype
         self._preprocess = image_transform_v2(PreprocessCfg(**self._model.visual.preprocess_cfg), is_train=False)
         self.logit_scale = float(self._model.logit_scale.detach().exp())
         self.dim = self.encode_texts(["a photo"]).shape[1]
@@ -47,7 +59,7 @@ class OpenClipEncoder:
         if not images:
             return np.empty((0, self.dim), np.float32)
         pixels = torch.stack([self._preprocess(image) for image in images]).to(self.device)
-        return finite(self._model.encode_image(pixels, normalize=True))
+        return finite(F.normalize(self._model.encode_image(pixels.to(self._dtype)).float(), dim=-1))
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
@@ -59,7 +71,34 @@ class OpenClipEncoder:
         if not texts:
             return np.empty((0, self.dim), np.float32)
         tokens = self._tokenizer(list(texts)).to(self.device)
-        return finite(self._model.encode_text(tokens, normalize=True))
+        return finite(encode_tokens(self._model, tokens))
+
+
+def encode_tokens(model: Any, tokens: Tensor) -> Tensor:
+    """(n, context length) tokens → (n, dim) unit vectors, without the work for the padding where that is exact.
+
+    CLIP takes its answer at the end-of-text token, and under its causal mask no token sees a later one: what
+    follows the last end of text (70 of 77 places, for a usual query) cannot change it. SigLIP sees its padding.
+    """
+    if not _answers_at_the_end_of_text(model):
+        return cast(Tensor, model.encode_text(tokens, normalize=True))
+    length = int(tokens.argmax(dim=-1).max()) + 1
+    tokens = tokens[:, :length]
+    x = model.token_embedding(tokens) + model.positional_embedding[:length]
+    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
+    ends = x[torch.arange(len(x), device=x.device), tokens.argmax(dim=-1)]
+    return F.normalize(ends @ model.text_projection, dim=-1)
+
+
+def _answers_at_the_end_of_text(model: Any) -> bool:
+    import open_clip
+
+    return (
+        type(model) is open_clip.CLIP
+        and model.text_pool_type == "argmax"
+        and model.attn_mask is not None
+        and isinstance(model.text_projection, nn.Parameter)
+    )
 
 
 def _load(architecture: str, weights: Path, device: str, trained_with: Mapping[str, Any]) -> Any:
