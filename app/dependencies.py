@@ -134,6 +134,7 @@ def _batched(encoder: ImageTextEncoder, threads: InferenceThreads, settings: Set
         max_batch=settings.encode_batch_size,
         max_queue=settings.encode_queue_size,
         timeout_s=settings.inference_timeout_s,
+        text_cache_size=settings.text_cache_size,
     )
 
 

@@ -49,6 +49,7 @@ class Settings(BaseSettings):
 
     decode_concurrency: int = Field(4, ge=1, le=256, description="Pictures decoded at the same time.")
     encode_batch_size: int = Field(16, ge=1, le=1024, description="Most inputs of one encoder call.")
+    text_cache_size: int = Field(2048, ge=0, description="Texts whose vectors are kept in memory; 2 KB each.")
     encode_queue_size: int = Field(256, ge=1, description="Inputs that may wait for the encoder.")
     transcribe_queue_size: int = Field(16, ge=1, description="Voice queries that may wait for Whisper.")
     inference_timeout_s: float = Field(60, gt=0, description="Longest wait for one inference.")

@@ -262,6 +262,32 @@ def test_pictures_and_texts_of_many_callers_are_those_of_the_encoder_itself(
     assert not any(worker.alive for worker in batched.workers)
 
 
+def test_texts_asked_before_are_not_encoded_again(encoder: EmbeddedEncoder, threads: InferenceThreads) -> None:
+    batched = BatchedEncoder(encoder, threads, max_batch=8, max_queue=64, timeout_s=60, text_cache_size=2)
+    try:
+        first = batched.encode_texts(["a dog", "a cat", "a dog"])
+        assert np.array_equal(first[0], first[2])
+        batched.texts.close()  # from here on nothing can be encoded
+        assert np.array_equal(batched.encode_texts(["a cat", "a dog"]), first[1::-1])
+        with pytest.raises(Overloaded):
+            batched.encode_texts(["a dog", "a bus"])
+    finally:
+        batched.close()
+
+
+def test_the_oldest_text_makes_room(encoder: EmbeddedEncoder, threads: InferenceThreads) -> None:
+    batched = BatchedEncoder(encoder, threads, max_batch=8, max_queue=64, timeout_s=60, text_cache_size=1)
+    try:
+        vectors = batched.encode_texts(["a dog", "a cat"])  # more than the cache holds
+        assert np.allclose(vectors, encoder.encode_texts(["a dog", "a cat"]), atol=1e-4)
+        batched.texts.close()
+        assert np.array_equal(batched.encode_texts(["a cat"])[0], vectors[1])
+        with pytest.raises(Overloaded):
+            batched.encode_texts(["a dog"])
+    finally:
+        batched.close()
+
+
 class Listener:
     """A Transcriber that hears how long a clip is, and counts how many it is asked for at a time."""
 

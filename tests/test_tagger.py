@@ -35,7 +35,7 @@ class CountingEncoder:
 
     def __init__(self, encoder: EmbeddedEncoder) -> None:
         self.space, self.dim, self.device = encoder.space, encoder.dim, encoder.device
-        self.logit_scale = encoder.logit_scale
+        self.logit_scale, self.image_size = encoder.logit_scale, encoder.image_size
         self.inputs = 0
         self._encoder = encoder
 

@@ -56,7 +56,7 @@ def add_photo(services: Services, item: NewItem, data: bytes) -> Added:
         if known := _known(services, item, sha256):
             return Added(known, created=False)
         with timer("decode"):
-            decoded = services.decoder.decode(data)
+            decoded = services.decode(data)
         with timer("encode"):
             vector = services.encoder.encode_images([decoded.image])[0]
         with timer("tag"):

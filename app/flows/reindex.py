@@ -72,7 +72,7 @@ def _vector(services: Services, photo: Photo) -> Vectors:
     if photo.sha256 is None:
         return _first(services.encoder.encode_texts([photo.caption or photo.title or ""]))
     with services.store.open(photo.sha256) as original:
-        image = services.decoder.decode(original.read()).image
+        image = services.decode(original.read()).image
     return _first(services.encoder.encode_images([image]))
 
 

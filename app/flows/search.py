@@ -53,7 +53,7 @@ def search_image(services: Services, data: bytes, scope: Scope) -> Answer:
     """Photos by another picture. Raises: what decoding a picture raises, Overloaded, EncoderFailed."""
     timer = StepTimer(services.telemetry)
     with timer("decode"):
-        image = services.decoder.decode(data).image
+        image = services.decode(data).image
     with timer("encode"):
         vector = services.encoder.encode_images([image])[0]
     name = f"image:{hashlib.sha256(data).hexdigest()}"

@@ -6,7 +6,7 @@ from typing import Protocol
 from app.database import Database
 from app.flows.live_index import LiveIndex
 from app.services.batching import BatchedEncoder, QueuedTranscriber
-from app.services.decode import ImageDecoder
+from app.services.decode import DecodedImage, ImageDecoder
 from app.services.faiss_index import FaissIndex
 from app.services.inference_thread import InferenceThreads
 from app.services.interfaces import PhotoStore, Suggestion, Vectors
@@ -15,6 +15,11 @@ from app.services.model_choice import ModelChoice
 from app.services.thumbnails import Thumbnailer
 from app.settings import Settings
 from app.telemetry import Telemetry
+
+# A JPEG of 12 megapixels decodes three times as fast when it may come smaller, and scaling it costs a tenth. At
+# twice the encoder's size, cosine similarity to the vector of the whole picture is 0.9999 on average, 0.9986 at
+# worst (38 photos, scaled up, sharpened, with and without noise; embedded/compact-1).
+OVERSAMPLING = 2
 
 
 class PhotoTagger(Protocol):
@@ -39,6 +44,10 @@ class Services:
     index: FaissIndex
     live_index: LiveIndex
     photo_locks: KeyedLock
+
+    def decode(self, data: bytes) -> DecodedImage:
+        """The picture, at least OVERSAMPLING times as large as the encoder takes it. Raises: see decode_image."""
+        return self.decoder.decode(data, at_least=OVERSAMPLING * self.encoder.image_size)
 
     def close(self) -> None:
         """Let what waits be finished, and stop every thread."""

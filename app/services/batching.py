@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 import numpy as np
+from cachetools import LRUCache
 from PIL import Image
 
 from app.errors import EncoderFailed, Overloaded
@@ -150,7 +151,10 @@ class MicroBatcher(Generic[Input, Output]):
 
 
 class BatchedEncoder:
-    """An ImageTextEncoder whose callers share batches; pictures are heavy work, texts are short."""
+    """An ImageTextEncoder whose callers share batches; pictures are heavy work, texts are short.
+
+    The vectors of the last text_cache_size texts are kept: people ask the same again, and turn pages.
+    """
 
     def __init__(
         self,
@@ -160,9 +164,12 @@ class BatchedEncoder:
         max_batch: int,
         max_queue: int,
         timeout_s: float,
+        text_cache_size: int = 0,
     ) -> None:
         self.space, self.dim, self.device = encoder.space, encoder.dim, encoder.device
-        self.logit_scale = encoder.logit_scale
+        self.logit_scale, self.image_size = encoder.logit_scale, encoder.image_size
+        self._text_cache: LRUCache[str, Vectors] = LRUCache(text_cache_size)
+        self._text_cache_lock = threading.Lock()
         self.images: MicroBatcher[Image.Image, Vectors] = MicroBatcher(
             "the image encoder",
             lambda images: list(threads.heavy.run(encoder.encode_images, images)),
@@ -188,7 +195,15 @@ class BatchedEncoder:
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """(len(texts), dim). Raises: Overloaded, EncoderFailed."""
-        return self._stack(self.texts.run(texts))
+        with self._text_cache_lock:
+            vectors = {text: self._text_cache[text] for text in texts if text in self._text_cache}
+        unknown = [text for text in dict.fromkeys(texts) if text not in vectors]
+        new = dict(zip(unknown, self.texts.run(unknown), strict=True))
+        if self._text_cache.maxsize:
+            with self._text_cache_lock:
+                self._text_cache.update(new)
+        vectors |= new
+        return self._stack([vectors[text] for text in texts])
 
     def close(self) -> None:
         for worker in self.workers:

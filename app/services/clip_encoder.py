@@ -49,7 +49,9 @@ class OpenClipEncoder:
             raise WeightsRefused(f"{weights.name} cannot be used as {architecture}: {error}") from error
         self._model.visual.to(dtype)
         self._dtype = dtype
-        self._preprocess = image_transform_v2(PreprocessCfg(**self._model.visual.preprocess_cfg), is_train=False)
+        preprocessing = PreprocessCfg(**self._model.visual.preprocess_cfg)
+        self.image_size = max(preprocessing.input_size[1:])
+        self._preprocess = image_transform_v2(preprocessing, is_train=False)
         self.logit_scale = float(self._model.logit_scale.detach().exp())
         self.dim = self.encode_texts(["a photo"]).shape[1]
 

@@ -78,8 +78,8 @@ class ImageDecoder:
 def decode_image(data: bytes, max_pixels: int, at_least: int | None = None) -> DecodedImage:
     """The first frame, upright, RGB, transparency on white.
 
-    With at_least (px) the image may come smaller by a whole factor, as long as no side falls below that: good for
-    thumbnails, and much faster for JPEG. Encoders get the whole picture: a smaller one moves vectors.
+    With at_least (px) the image may come smaller by a whole factor, as long as no side falls below that: for JPEG
+    much faster, and so is scaling it down further.
 
     Raises: TooLarge (more than max_pixels, judged by the header), UnsupportedMedia (not one of FORMATS),
     BrokenMedia (damaged, empty, or cut short).

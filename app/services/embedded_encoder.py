@@ -130,6 +130,7 @@ class EmbeddedEncoder:
 
     space = "embedded/compact-1"
     dim = 512
+    image_size = IMAGE_SIZE
 
     def __init__(
         self, device: str = "cpu", heads_file: Path = HEADS_FILE, heads_sha256: str = HEADS_SHA256

@@ -21,6 +21,7 @@ class ImageTextEncoder(Protocol):
     space: str  # names model and weights, for instance "ViT-B-32/laion2b_s34b_b79k"
     dim: int
     device: str
+    image_size: int  # px of the side to which pictures are scaled
     logit_scale: float  # the trained factor on cosines before a softmax (Radford et al. 2021, section 2.3)
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
