@@ -1,0 +1,111 @@
+"""How near does an import come to what the encoder alone could do, and what does a large photo cost?
+
+The limit is the same encoder, in the same process, given decoded pictures in full batches. Everything else of an
+import (reading, decoding, tags, thumbnails, fsync, SQLite, the index) should hide behind it.
+Run: python -m benchmarks.bench_import [number of photos]
+"""
+
+import io
+import json
+import logging
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from app.dependencies import build_services
+from app.flows.bulk_import import Outcome, Result, import_entries, read_source
+from app.flows.services import Services
+from app.flows.warm_up import warm_up
+from app.settings import Settings
+
+PHOTOS = Path(__file__).parent.parent / "tests" / "data" / "photos"
+RESULTS = Path(__file__).parent / "results" / "import.json"
+ROUNDS = 3
+WORKERS = 8
+LARGE = (4000, 3000)  # 12 megapixels
+
+
+def main(count: int) -> None:
+    """Print a table, and write results/import.json."""
+    logging.disable(logging.INFO)
+    with tempfile.TemporaryDirectory() as folder:
+        services = build_services(
+            Settings(database_url=f"sqlite:///{folder}/recollect.db", uploads_dir=Path(folder), model="embedded"),
+            voice=False,
+        )
+        warm_up(services)
+        rates = measure_rates(services, Path(folder), count)
+        large = measure_large(services)
+        services.close()
+    share = statistics.median(done / limit for done, limit in rates)
+    print(f"import {statistics.median(done for done, _ in rates):.1f} photos/s, encoder alone ", end="")
+    print(f"{statistics.median(limit for _, limit in rates):.1f} photos/s: {share:.0%} of the limit")
+    print(f"12 megapixels: decode {large['decode_ms']:.0f} ms (whole: {large['whole_ms']:.0f} ms), ", end="")
+    print(f"encode {large['encode_ms']:.0f} ms")
+    RESULTS.write_text(json.dumps({"rates": rates, "share": share, "large": large}, indent=1) + "\n")
+
+
+def measure_rates(services: Services, folder: Path, count: int) -> list[tuple[float, float]]:
+    """Photos a second: of an import, and of the encoder alone; measured in turn."""
+    images = [services.decode(path.read_bytes()).image for path in sorted(PHOTOS.glob("*.jpg"))]
+    rates = []
+    for number in range(ROUNDS):
+        limit = len(images) * 4 / seconds(lambda: [services.encoder.encode_images(images) for _ in range(4)])
+        source = folder / f"round {number}"
+        write_photos(source, count, seed=number)
+        rates.append((count / seconds(lambda s=source: run_import(services, s)), limit))  # type: ignore[misc]
+    return rates
+
+
+def run_import(services: Services, source: Path) -> None:
+    """Every photo of the folder; each must be new."""
+    results: list[Result] = []
+    import_entries(services, read_source(source), WORKERS, results.append)
+    assert all(result.outcome == Outcome.ADDED for result in results), "a photo was not imported"
+
+
+def write_photos(folder: Path, count: int, seed: int) -> None:
+    """The test photos over and over, made different by a comment behind the picture."""
+    folder.mkdir()
+    originals = sorted(PHOTOS.glob("*.jpg"))
+    for i in range(count):
+        data = originals[i % len(originals)].read_bytes() + f"{seed} {i}".encode()
+        (folder / f"{i}.jpg").write_bytes(data)
+
+
+def measure_large(services: Services) -> dict[str, float]:
+    """ms to decode and to encode a photo of 12 megapixels; median of five."""
+    data = large_photo()
+    image = services.decode(data).image
+    return {
+        "decode_ms": 1000 * statistics.median(seconds(lambda: services.decode(data)) for _ in range(5)),
+        "whole_ms": 1000 * statistics.median(seconds(lambda: services.decoder.decode(data)) for _ in range(5)),
+        "encode_ms": 1000
+        * statistics.median(seconds(lambda: services.encoder.encode_images([image])) for _ in range(5)),
+    }
+
+
+def large_photo() -> bytes:
+    """A test photo, scaled up, with the noise of a sensor."""
+    with Image.open(next(iter(sorted(PHOTOS.glob("*.jpg"))))) as file:
+        pixels = np.asarray(file.convert("RGB").resize(LARGE, Image.Resampling.BICUBIC), np.float32)
+    noise = np.random.default_rng(0).normal(0, 4, pixels.shape)
+    buffer = io.BytesIO()
+    Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=88)
+    return buffer.getvalue()
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
