@@ -81,7 +81,7 @@ def assemble(settings: Settings, models: Models) -> Services:
     store = LocalPhotoStore(settings.uploads_dir)
     store.remove_leftovers()
     decoder = ImageDecoder(settings.max_pixels, settings.decode_concurrency)
-    index = FaissIndex(encoder.dim)
+    index = FaissIndex(encoder.dim, int8=settings.index == "flat8")
     live_index = LiveIndex(database, index, encoder.space, settings.index_poll_s)
     logger.info("index of %d photos", live_index.rebuild())
     return Services(

@@ -10,6 +10,7 @@ import pytest
 
 from app.services.faiss_index import FaissIndex
 from app.services.interfaces import Vectors
+from app.services.row_table import MAX_ID
 
 DIM = 32
 COUNT = 4000
@@ -28,11 +29,12 @@ def unit_vectors(count: int, seed: int) -> Vectors:
 
 VECTORS = unit_vectors(COUNT, seed=1)
 QUERIES = unit_vectors(6, seed=2)
+NEW = 10 * COUNT + 1
 
 
-@pytest.fixture
-def index() -> FaissIndex:
-    made = FaissIndex(DIM)
+@pytest.fixture(params=[False, True], ids=["flat", "flat8"])
+def index(request: pytest.FixtureRequest) -> FaissIndex:
+    made = FaissIndex(DIM, int8=request.param)
     made.add(IDS, VECTORS)
     return made
 
@@ -90,6 +92,13 @@ def test_an_empty_filter_allows_nothing(index: FaissIndex) -> None:
     assert ids.shape == scores.shape == (6, 0)
 
 
+def test_ids_may_come_as_an_array(index: FaissIndex) -> None:
+    ids, scores = index.search(QUERIES, 10, np.array(IDS[:500]))
+    expected, expected_scores = index.search(QUERIES, 10, IDS[:500])
+    assert np.array_equal(ids, expected)
+    assert np.array_equal(scores, expected_scores)
+
+
 @pytest.mark.parametrize("allowed", [None, [], [1, 2]])
 def test_an_empty_index_finds_nothing(allowed: list[int] | None) -> None:
     ids, scores = FaissIndex(DIM).search(QUERIES, 10, allowed)
@@ -119,7 +128,7 @@ def test_after_removing(index: FaissIndex, positions: Sequence[int]) -> None:
     gone = [IDS[i] for i in positions]
     index.remove([*gone, *gone, 10 * COUNT + 1])  # what is not there, or not any more, is passed over
     left = {i: v for i, v in everything().items() if i not in set(gone)}
-    assert (len(index), index.ids()) == (len(left), set(left))
+    assert (len(index), set(index.ids().tolist())) == (len(left), set(left))
     assert not any(i in index for i in gone)
     assert_equals_brute_force(index, left, 10)
     assert_equals_brute_force(index, left, 10, IDS)
@@ -134,9 +143,10 @@ def test_an_id_may_come_back_with_another_vector(index: FaissIndex) -> None:
     assert index.search(QUERIES[:1], 1)[0][0, 0] == IDS[1]
 
 
-def test_a_long_mixture_of_adds_and_removes_stays_exact() -> None:
+@pytest.mark.parametrize("int8", [False, True])
+def test_a_long_mixture_of_adds_and_removes_stays_exact(int8: bool) -> None:
     random = np.random.default_rng(4)
-    index, stored = FaissIndex(DIM), dict[int, Vectors]()
+    index, stored = FaissIndex(DIM, int8=int8), dict[int, Vectors]()
     for step in range(60):
         fresh = list(range(step * 50, step * 50 + int(random.integers(1, 50))))
         vectors = unit_vectors(len(fresh), seed=step)
@@ -151,6 +161,19 @@ def test_a_long_mixture_of_adds_and_removes_stays_exact() -> None:
     assert_equals_brute_force(index, stored, 20, list(stored)[:10])
 
 
+def test_reserving_changes_nothing(index: FaissIndex) -> None:
+    index.reserve(3 * COUNT)
+    index.reserve(10)
+    assert_equals_brute_force(index, everything(), 10)
+    index.add([NEW], QUERIES[:1])
+    assert index.search(QUERIES[:1], 1)[0][0, 0] == NEW
+
+
+def test_holds_means_this_id_with_this_vector(index: FaissIndex) -> None:
+    ids = np.array([IDS[0], IDS[1], NEW])
+    assert index.holds(ids, VECTORS[[0, 2, 0]]).tolist() == [True, False, False]
+
+
 def test_vector_gives_a_copy(index: FaissIndex) -> None:
     vector = index.vector(IDS[5])
     assert vector is not None
@@ -158,9 +181,6 @@ def test_vector_gives_a_copy(index: FaissIndex) -> None:
     vector[:] = 0
     assert_equals_brute_force(index, everything(), 10)
     assert index.vector(-1) is None
-
-
-NEW = 10 * COUNT + 1
 
 
 @pytest.mark.parametrize(
@@ -176,12 +196,14 @@ NEW = 10 * COUNT + 1
         pytest.param([NEW], np.zeros((1, DIM), np.float32), id="zero"),
         pytest.param([NEW, NEW], QUERIES[:2], id="one id twice"),
         pytest.param([NEW, IDS[0]], QUERIES[:2], id="known id"),
+        pytest.param([NEW, -1], QUERIES[:2], id="negative id"),
+        pytest.param([NEW, MAX_ID], QUERIES[:2], id="id beyond 32 bits"),
     ],
 )
 def test_what_is_refused_changes_nothing(index: FaissIndex, ids: list[int], vectors: Vectors) -> None:
     with pytest.raises(ValueError, match=r"Expected vectors|Every"):
         index.add(ids, vectors)
-    assert (len(index), index.ids()) == (COUNT, set(IDS))
+    assert (len(index), set(index.ids().tolist())) == (COUNT, set(IDS))
     assert_equals_brute_force(index, everything(), 10)
     index.add([NEW], QUERIES[:1])  # and the lock is free again
     assert index.search(QUERIES[:1], 1)[0][0, 0] == NEW
@@ -205,7 +227,7 @@ def test_searches_beside_adds_and_removes() -> None:
 
 def stress() -> None:
     """Eight threads search while two add and remove; raises if one of them saw what it must not."""
-    index, gone, failures = FaissIndex(DIM), set[int](), list[Exception]()
+    index, gone, failures = FaissIndex(DIM, int8=True), set[int](), list[Exception]()
     probes = unit_vectors(STRESS_PROBES, seed=5)
     index.add(range(STRESS_PROBES), probes)
     ends = time.monotonic() + STRESS_S
@@ -253,10 +275,10 @@ class Writer:
 
 
 def search_once(index: FaissIndex, gone: set[int], probes: Vectors, random: np.random.Generator) -> None:
-    """A vector that never leaves finds itself, with no filter, a narrow one (gathered) and a wide one (bitmap)."""
+    """A vector that never leaves finds itself, with no filter, a narrow one and a wide one."""
     before = gone.copy()
     probe = int(random.integers(STRESS_PROBES))
-    everyone = list(index.ids())
+    everyone = index.ids()
     for allowed in (None, list(range(STRESS_PROBES)), everyone):
         ids, scores = index.search(probes[probe : probe + 1], 20, allowed)
         found = ids[0].tolist()
@@ -265,4 +287,4 @@ def search_once(index: FaissIndex, gone: set[int], probes: Vectors, random: np.r
         assert -1 not in found
         assert len(set(found)) == 20
         assert not before.intersection(found), "a removed photo was found"
-        assert allowed is None or set(found) <= set(allowed)
+        assert allowed is None or np.isin(found, allowed).all()

@@ -36,15 +36,17 @@ class ImageTextEncoder(Protocol):
 class VectorIndex(Protocol):
     """Unit vectors by id; safe for any number of threads."""
 
-    def add(self, ids: Sequence[int], vectors: Vectors) -> None:
+    def add(self, ids: Sequence[int] | Ids, vectors: Vectors) -> None:
         """Raises ValueError, and adds nothing, if a row is not unit, finite and new."""
         ...
 
-    def remove(self, ids: Sequence[int]) -> None:
+    def remove(self, ids: Sequence[int] | Ids) -> None:
         """Ids that are not there are passed over."""
         ...
 
-    def search(self, vectors: Vectors, k: int, allowed_ids: Sequence[int] | None = None) -> tuple[Ids, Scores]:
+    def search(
+        self, vectors: Vectors, k: int, allowed_ids: Sequence[int] | Ids | None = None
+    ) -> tuple[Ids, Scores]:
         """Exact top k by cosine for each query, best first: two (n, min(k, available)) arrays, no padding."""
         ...
 
