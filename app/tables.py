@@ -1,5 +1,6 @@
 """The rows. They are the truth: index, thumbnails and caches are rebuilt from them."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -110,6 +111,12 @@ class Embedding(SQLModel, table=True):
     photo_id: int = _photo_key()
     space: str = Field(index=True)
     vector: Any = Field(sa_column=Column(VectorColumn, nullable=False))
+
+
+def stacked(vectors: Iterable[bytes]) -> NDArray[np.float32]:
+    """(n, dim) from n vectors as VectorColumn stores them. Raises ValueError if they differ in length."""
+    rows = list(vectors)
+    return np.frombuffer(b"".join(rows), "<f4").reshape(len(rows), len(rows[0]) // 4 if rows else 0)
 
 
 class SearchQuery(SQLModel, table=True):

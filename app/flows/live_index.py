@@ -5,17 +5,22 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
-from sqlmodel import col, func, select
+from sqlalchemy import ColumnElement, LargeBinary, type_coerce
+from sqlmodel import Session, col, func, select
 
 from app.database import Database
 from app.services.faiss_index import FaissIndex
-from app.services.interfaces import Vectors
-from app.tables import Embedding
+from app.services.interfaces import Ids, Vectors
+from app.tables import Embedding, stacked
 
 logger = logging.getLogger(__name__)
 
 CHUNK_ROWS = 10_000
 POLLS_PER_RECONCILIATION = 10
+IDS_A_QUERY = 1000  # databases limit the parameters of one query
+
+# Plain columns and the vectors as bytes: an object for each row would take ten times as long.
+COLUMNS = (col(Embedding.id), col(Embedding.photo_id), type_coerce(col(Embedding.vector), LargeBinary))
 
 
 class LiveIndex:
@@ -34,6 +39,8 @@ class LiveIndex:
     def rebuild(self) -> int:
         """Fill the index from the rows. Returns how many vectors it now holds."""
         with self._lock:
+            with self._database.read() as session:
+                self._index.reserve(self._count(session))
             self._add_new_rows()
         return len(self._index)
 
@@ -75,37 +82,46 @@ class LiveIndex:
     def reconcile(self) -> None:
         """Compare all ids where the counts differ: finds what was deleted elsewhere, or came out of order."""
         with self._lock, self._database.read() as session:
-            mine = col(Embedding.space) == self._space
-            if session.exec(select(func.count()).select_from(Embedding).where(mine)).one() == len(self._index):
+            if self._count(session) == len(self._index):
                 return
-            stored = set(session.exec(select(Embedding.photo_id).where(mine)).all())
+            stored = np.array(session.exec(select(Embedding.photo_id).where(self._mine)).all(), np.int64)
             indexed = self._index.ids()
-            self._index.remove(sorted(indexed - stored))
-            for photo_id in sorted(stored - indexed):
-                wanted = select(Embedding).where(mine, Embedding.photo_id == photo_id)
-                self._add_rows(list(session.exec(wanted)))
+            self._index.remove(np.setdiff1d(indexed, stored))
+            missing = np.setdiff1d(stored, indexed)
+            for i in range(0, len(missing), IDS_A_QUERY):
+                self._add_rows(session, col(Embedding.photo_id).in_(missing[i : i + IDS_A_QUERY].tolist()))
+
+    @property
+    def _mine(self) -> ColumnElement[bool]:
+        return col(Embedding.space) == self._space
+
+    def _count(self, session: Session) -> int:
+        return session.exec(select(func.count()).select_from(Embedding).where(self._mine)).one()
 
     def _add_new_rows(self) -> None:
         while True:
             with self._database.read() as session:
-                newer = select(Embedding).where(col(Embedding.id) > self._last_row, Embedding.space == self._space)
-                rows = list(session.exec(newer.order_by(col(Embedding.id)).limit(CHUNK_ROWS)))
-            if not rows:
+                last = self._add_rows(session, col(Embedding.id) > self._last_row)
+            if last is None:
                 return
-            self._add_rows(rows)
-            self._last_row = max(row.id or 0 for row in rows)
+            self._last_row = last
 
-    def _add_rows(self, rows: list[Embedding]) -> None:
+    def _add_rows(self, session: Session, wanted: ColumnElement[bool]) -> int | None:
+        """The first CHUNK_ROWS of those wanted, by row number; returns the last one, or None if there is none."""
+        rows = select(*COLUMNS).where(self._mine, wanted).order_by(col(Embedding.id)).limit(CHUNK_ROWS)
+        found = session.exec(rows).all()
+        if not found:
+            return None
+        numbers, photo_ids, vectors = zip(*found, strict=True)
+        self._update(np.array(photo_ids, np.int64), stacked(vectors))
+        return int(numbers[-1])
+
+    def _update(self, photo_ids: Ids, vectors: Vectors) -> None:
         # Most rows seen here were added by this process already; taking them out for a moment would lose hits.
-        new = [row for row in rows if not self._holds(row)]
-        if new:
-            ids = [row.photo_id for row in new]
-            self._index.remove(ids)
-            self._index.add(ids, np.stack([row.vector for row in new]))
-
-    def _holds(self, row: Embedding) -> bool:
-        vector = self._index.vector(row.photo_id)
-        return vector is not None and np.array_equal(vector, row.vector)
+        new = ~self._index.holds(photo_ids, vectors)
+        if new.any():
+            self._index.remove(photo_ids[new])
+            self._index.add(photo_ids[new], vectors[new])
 
     def _follow(self) -> None:
         polls = 0
