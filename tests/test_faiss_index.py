@@ -92,6 +92,13 @@ def test_an_empty_filter_allows_nothing(index: FaissIndex) -> None:
     assert ids.shape == scores.shape == (6, 0)
 
 
+def test_read_only_arrays_and_views_do_as_well(index: FaissIndex) -> None:
+    locked = np.frombuffer(QUERIES.tobytes(), np.float32).reshape(-1, DIM)
+    index.add([NEW, NEW + 1], locked[:4:2])
+    assert index.search(locked[2:3], 1)[0][0, 0] == NEW + 1
+    assert index.search(locked[:1].astype(np.float64), 1, [NEW, NEW + 1])[0][0, 0] == NEW
+
+
 def test_ids_may_come_as_an_array(index: FaissIndex) -> None:
     ids, scores = index.search(QUERIES, 10, np.array(IDS[:500]))
     expected, expected_scores = index.search(QUERIES, 10, IDS[:500])

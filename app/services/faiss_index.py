@@ -90,6 +90,12 @@ class FaissIndex:
         with self._lock.read():
             return self._ids[: len(self)].copy()
 
+    def some_ids(self, count: int) -> Ids:
+        """As many ids as asked for, or as there are, spread evenly over the rows."""
+        with self._lock.read():
+            rows = np.linspace(0, len(self), min(count, len(self)), endpoint=False).astype(np.int64)
+            return self._ids[rows]
+
     def vector(self, photo_id: int) -> Vectors | None:
         """A copy of one (dim,) vector, or None if the id is not there."""
         with self._lock.read():
@@ -145,7 +151,7 @@ class FaissIndex:
 
         Best first; equal cosines (as float32) in the order of their ids.
         """
-        queries = np.ascontiguousarray(vectors, np.float32)
+        queries = np.array(vectors, np.float32, order="C")  # a copy: compiled code takes no read-only array
         if queries.ndim != 2 or queries.shape[1] != self.dim or not np.isfinite(queries).all():
             raise ValueError(f"Queries must be finite and of shape (n, {self.dim}).")
         with self._lock.read():
