@@ -4,10 +4,16 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 from sqlalchemy import text
 from sqlmodel import select
 
+from app.database import Database
+from app.flows.live_index import CHUNK_ROWS, LiveIndex
 from app.flows.reindex import count_missing, fill_missing
+from app.services.faiss_index import FaissIndex
+from app.services.interfaces import Ids, Vectors
+from app.settings import Settings
 from app.tables import Embedding, original_path
 from tests.conftest import BUSES, DOG, PIZZA, Running
 
@@ -89,3 +95,61 @@ def test_vectors_of_another_model_are_left_alone(start: Start) -> None:
     with again.services.database.read() as session:
         spaces = {row.space for row in session.exec(select(Embedding))}
     assert spaces == {"another/model", "embedded/compact-1"}
+
+
+DIM = 16
+MANY = 2 * CHUNK_ROWS + 500
+
+
+@pytest.fixture
+def many(settings: Settings) -> tuple[Database, Vectors]:
+    """A database of many photos; row i of the vectors belongs to photo i + 1."""
+    database = Database(settings.database_url)
+    vectors = np.random.default_rng(0).standard_normal((MANY, DIM)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    store(database, vectors)
+    return database, vectors
+
+
+def store(database: Database, vectors: Vectors, space: str = "mine", category: Callable[[int], str] = str) -> None:
+    photos = """INSERT INTO photos
+        (id, owner, filename, category, tags, suggested_tags, created_at, updated_at, status)
+        VALUES (?, 'default', '', ?, '[]', '[]', '2026-01-01', '2026-01-01', 'ready')"""
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql(photos, [(i + 1, category(i)) for i in range(len(vectors))])
+        rows = [(i + 1, space, vector.tobytes()) for i, vector in enumerate(vectors)]
+        connection.exec_driver_sql("INSERT INTO embeddings (photo_id, space, vector) VALUES (?, ?, ?)", rows)
+
+
+def assert_holds_exactly(index: FaissIndex, vectors: Vectors, rows: Ids) -> None:
+    assert np.array_equal(np.sort(index.ids()), rows + 1)
+    assert index.holds(rows + 1, vectors[rows]).all()
+
+
+def test_rebuilding_from_several_pieces(many: tuple[Database, Vectors]) -> None:
+    database, vectors = many
+    index = FaissIndex(DIM)
+    assert LiveIndex(database, index, "mine", 1.0).rebuild() == MANY
+    assert_holds_exactly(index, vectors, np.arange(MANY))
+    assert LiveIndex(database, FaissIndex(DIM), "another", 1.0).rebuild() == 0
+
+
+def test_reconciling_thousands(many: tuple[Database, Vectors]) -> None:
+    """What others deleted goes, what is missing comes back, whatever else is there stays."""
+    database, vectors = many
+    index = FaissIndex(DIM, int8=True)
+    live_index = LiveIndex(database, index, "mine", 1.0)
+    live_index.rebuild()
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM photos WHERE id % 3 = 0")
+    live_index.forget(range(1, 4000))
+    live_index.reconcile()
+    assert_holds_exactly(index, vectors, np.array([i for i in range(MANY) if (i + 1) % 3]))
+
+
+def test_a_vector_of_another_length_is_refused(many: tuple[Database, Vectors]) -> None:
+    database, _ = many
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE embeddings SET vector = x'0000803f' WHERE id = 7")
+    with pytest.raises(ValueError, match="reshape"):
+        LiveIndex(database, FaissIndex(DIM), "mine", 1.0).rebuild()

@@ -9,6 +9,7 @@ from sqlmodel import Session, col, select
 
 from app.errors import CapabilityMissing, InvalidRequest
 from app.flows.filters import PhotoFilter
+from app.flows.nearest import nearest, nearest_of, passing
 from app.flows.photos import get_embedding, get_photo
 from app.flows.ranking import Candidate, Ranked, RankingRules, rank
 from app.flows.services import Services
@@ -113,9 +114,9 @@ def _candidates(services: Services, text: str, vector: Vectors, scope: Scope, ti
     while True:
         with timer("filter"), services.database.read() as session:
             votes = _votes(session, text, scope.filter.owner)
-            allowed = _allowed_ids(session, scope.filter)
+            voted = sorted(passing(session, list(votes), scope.filter))
         with timer("index"):
-            similarity = _nearest(services, vector, scope, allowed, list(votes))
+            similarity = _nearest(services, vector, scope, voted)
         with timer("database"), services.database.read() as session:
             photos = session.exec(select(Photo).where(col(Photo.id).in_(similarity))).all()
         found = {photo.id: photo for photo in photos if photo.id is not None}
@@ -125,31 +126,15 @@ def _candidates(services: Services, text: str, vector: Vectors, scope: Scope, ti
         services.live_index.forget(gone)  # deleted by another process: search again without them
 
 
-def _nearest(
-    services: Services, vector: Vectors, scope: Scope, allowed: Sequence[int] | None, voted: Sequence[int]
-) -> dict[int, float]:
+def _nearest(services: Services, vector: Vectors, scope: Scope, voted: Sequence[int]) -> dict[int, float]:
     """Cosine similarity by photo id."""
     wanted = scope.k * services.settings.ranking_overfetch + len(voted) + (scope.without is not None)
-    found = _search_index(services, vector, wanted, allowed)
+    found = nearest(services, vector, wanted, scope.filter)
     if voted:
-        within = voted if allowed is None else sorted(set(voted) & set(allowed))
-        found |= _search_index(services, vector, len(voted), within)
+        found |= nearest_of(services, vector, len(voted), voted)
     if scope.without is not None:
         found.pop(scope.without, None)
     return found
-
-
-def _search_index(services: Services, vector: Vectors, k: int, allowed: Sequence[int] | None) -> dict[int, float]:
-    ids, scores = services.index.search(vector[None], k, allowed)
-    return dict(zip(ids[0].tolist(), scores[0].tolist(), strict=True))
-
-
-def _allowed_ids(session: Session, wanted: PhotoFilter) -> list[int] | None:
-    """Ids under the filter, or None for all: the index itself holds nothing but ready photos."""
-    if not wanted.narrows:
-        return None
-    ids = session.exec(select(Photo.id).where(*wanted.conditions())).all()
-    return [photo_id for photo_id in ids if photo_id is not None]
 
 
 def _candidate(photo: Photo, similarity: float, vote: Feedback | None) -> Candidate:
