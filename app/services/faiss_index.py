@@ -234,6 +234,6 @@ class FaissIndex:
             raise ValueError(f"Every id must be from 0 to {MAX_ID - 1}.")
         if len(np.unique(ids)) != len(ids) or (self._rows.rows(ids) != ABSENT).any():
             raise ValueError("Every id must be new.")
-        lengths = np.linalg.norm(vectors, axis=1)
+        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))  # many times as fast as np.linalg.norm
         if not (np.abs(lengths - 1) < UNIT_TOLERANCE).all():  # false for NaN, too
             raise ValueError("Every vector must be finite and of unit length.")
