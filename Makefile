@@ -23,7 +23,7 @@ stress: dev
 	$(BIN)/pytest -m stress
 
 bench: dev
-	for name in encode voice tags; do $(BIN)/python -m benchmarks.bench_$$name || exit 1; done
+	for name in encode voice tags search; do $(BIN)/python -m benchmarks.bench_$$name || exit 1; done
 
 # The environment: what requirements.txt pins, and this project itself, editable.
 .venv: $(VENV)/.installed
