@@ -2,7 +2,9 @@
 
 import logging
 import sys
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -16,6 +18,8 @@ from app.settings import Settings
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="Self-hosted photo search.")
 models = typer.Typer(no_args_is_help=True, help="Image-text models: what is here, and fetching more.")
 cli.add_typer(models, name="models")
+
+SERVER_ANSWERS_S = 3.0  # a server on the same library takes up a change of model within this time
 
 out = Console()
 err = Console(stderr=True)
@@ -111,23 +115,140 @@ def search(
 
 
 @cli.command()
-def reindex() -> None:
-    """Give every photo a vector of the model in use; a running server does the same by itself."""
+def reindex(
+    model: Annotated[str | None, typer.Option(help="Change to this model: a name as for RECOLLECT_MODEL.")] = None,
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Give up the change under way, else go back to the model before.")
+    ] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Delete the vectors of models not in use.")] = False,
+) -> None:
+    """Give every photo a vector: of the model in use, or of another one that searches then change over to.
+
+    Stopped or killed, it goes on where it was when it is called again. A running server does the work itself.
+    """
+    from app.flows import model_changes
+
+    if (model is not None) + rollback + forget > 1:
+        fail("--model, --rollback and --forget are three different things; name one.", status=2)
+    set_up_logging("error")
+    settings = read_settings()
+    database, change = asked_change(settings, model, rollback=rollback)
+    if forget:
+        count = model_changes.forget_others(database)
+        out.print(f"{count} vectors of models not in use deleted.", highlight=False)
+    elif change is None:
+        fill_present(settings)
+    else:
+        follow_change(settings, database, change)
+
+
+def asked_change(settings: Settings, model: str | None, *, rollback: bool) -> tuple[Any, Any]:
+    """The database, and the change that these options stand for; without any, the one under way, or None."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from app.database import Database
+    from app.dependencies import starting_choice
+    from app.errors import AppError
+    from app.flows import model_changes
+    from app.services.model_choice import checked_name
+    from app.services.weight_files import WeightsRefused
+    from app.tables import ChangeState
+
+    try:
+        database = Database(settings.database_url, settings.busy_timeout_s)
+        if (
+            model_changes.newest(database) is None
+        ):  # else the next start would take RECOLLECT_MODEL for the newer wish
+            model_changes.note_setting(database, settings.model, starting_choice(settings))
+        if rollback:
+            return database, model_changes.roll_back(database)
+        if model is not None:
+            return database, model_changes.request_change(database, checked_name(model))
+        latest = model_changes.newest(database)
+    except (WeightsRefused, AppError) as error:
+        fail(str(error))
+    except SQLAlchemyError as error:
+        fail(f"The database {settings.database_url} cannot be used: {error}")
+    return database, latest if latest and latest.state is ChangeState.PENDING else None
+
+
+def fill_present(settings: Settings) -> None:
     from app.flows.reindex import count_missing, fill_missing
 
-    set_up_logging("warning")
-    services = build(read_settings())
+    services = build(settings)
     missing = count_missing(services)
     filled = fill_missing(services)
     services.close()
-    out.print(f"{filled} of {missing} photos got a vector in {services.encoder.space}.")
+    out.print(f"{filled} of {missing} photos got a vector in {services.encoder.space}.", highlight=False)
     raise typer.Exit(0 if filled == missing else 1)
+
+
+def follow_change(settings: Settings, database: Any, change: Any) -> None:
+    """Show how far it is until it is done; do it here when no server takes it up."""
+    from app.flows.model_changes import Claim, by_id
+    from app.services.weight_files import WeightsRefused
+    from app.tables import ChangeState
+
+    claim, here, begun = Claim.of(database, change), None, time.monotonic()
+    columns = (TextColumn(change.model), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with ThreadPoolExecutor(1) as pool, Progress(*columns, console=err) as bar:
+        task = bar.add_task("reindex", total=None)
+        try:
+            while (now := by_id(database, claim.change_id)).state is ChangeState.PENDING and not (
+                here and here.done()
+            ):
+                bar.update(task, total=now.total or None, completed=now.done + now.skipped)
+                if here is None and time.monotonic() - begun > SERVER_ANSWERS_S and claim.take():
+                    here = pool.submit(change_here, settings, change, claim)
+                time.sleep(0.2)
+            if here is not None:
+                here.result()
+        except KeyboardInterrupt:
+            claim.lost.set()
+            fail("Stopped here. `recollect reindex` goes on with it, and so does a server.", status=130)
+        except WeightsRefused as error:
+            fail(str(error))
+    tell_outcome(by_id(database, claim.change_id))
+
+
+def change_here(settings: Settings, change: Any, claim: Any) -> None:
+    """Fill the space of a claimed change in this process. Raises: WeightsRefused."""
+    from app.dependencies import assemble, changed_choice, load_models
+    from app.flows.model_mover import TooLittleReadable, fill_space
+    from app.services.model_choice import AUTO
+    from app.services.weight_files import WeightsRefused
+
+    with claim:
+        try:
+            choice = changed_choice(settings, change, fetch=change.origin != AUTO)
+            services = assemble(settings, load_models(settings, choice, voice=False))
+        except WeightsRefused as error:
+            claim.fail(str(error), give_up=True)
+            raise
+        claim.name_space(choice.space)
+        try:
+            if fill_space(services, claim, claim.lost.is_set):
+                claim.finish()
+        except TooLittleReadable as error:
+            claim.fail(str(error), give_up=True)
+        finally:
+            services.close()
+
+
+def tell_outcome(change: Any) -> NoReturn:
+    from app.tables import ChangeState
+
+    if change.state is not ChangeState.DONE:
+        fail(f"The change to {change.model} was given up. {change.error or ''}".strip())
+    out.print(f"{change.done} of {change.total} photos have a vector in {change.space}.", highlight=False)
+    raise typer.Exit(1 if change.skipped else 0)
 
 
 @models.command("list")
 def list_models() -> None:
     """Say which model would be used, and why."""
-    from app.services.model_choice import RECOMMENDED, choose_model, recommended_weights
+    from app.dependencies import starting_choice
+    from app.services.model_choice import RECOMMENDED, recommended_weights
     from app.services.weight_files import WeightsRefused
 
     settings = read_settings()
@@ -135,7 +256,7 @@ def list_models() -> None:
     out.print("embedded    on this machine", highlight=False)
     out.print(f"{RECOMMENDED}    {'on this machine' if here else 'not here'} (recommended)", highlight=False)
     try:
-        choice = choose_model(settings.model, settings.model_sha256)
+        choice = starting_choice(settings)
     except WeightsRefused as error:
         fail(str(error))
     out.print(f"In use: {choice.space} ({choice.reason})", highlight=False)
@@ -206,9 +327,9 @@ def summarize(results: list[Any]) -> int:
     return int(counts[Outcome.FAILED] == len(results))
 
 
-def fail(message: str) -> NoReturn:
+def fail(message: str, status: int = 1) -> NoReturn:
     err.print(message, markup=False, highlight=False)
-    raise typer.Exit(1)
+    raise typer.Exit(status)
 
 
 def set_up_logging(level: str) -> None:

@@ -1,16 +1,21 @@
 """The one place that names concrete classes, and the typed aliases by which routes get them."""
 
 import logging
-from dataclasses import dataclass
+import secrets
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader
 
 from app.database import Database
+from app.errors import AdminOnly
 from app.flows.live_index import LiveIndex
-from app.flows.services import PhotoTagger, Services
+from app.flows.model_changes import REQUEST, in_use
+from app.flows.services import PhotoTagger, Services, Serving
 from app.services.allocator import keep_large_blocks
 from app.services.batching import BatchedEncoder, QueuedTranscriber
 from app.services.decode import ImageDecoder
@@ -18,12 +23,14 @@ from app.services.faiss_index import FaissIndex
 from app.services.inference_thread import InferenceThreads, available_cores, leave_the_cores_to_inference
 from app.services.interfaces import ImageTextEncoder, Transcriber
 from app.services.keyed_lock import KeyedLock
-from app.services.model_choice import ModelChoice, choose_model
+from app.services.model_choice import AUTO, EMBEDDED, ModelChoice, choose_model, plain_name
 from app.services.photo_store import LocalPhotoStore
 from app.services.precision import image_dtype
 from app.services.tagger import Tagger
 from app.services.thumbnails import Thumbnailer
+from app.services.weight_files import WeightsRefused
 from app.settings import Settings
+from app.tables import ModelChange
 from app.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -48,25 +55,56 @@ def build_services(settings: Settings, *, voice: bool = True) -> Services:
 
     Raises: WeightsRefused, sqlalchemy.exc.SQLAlchemyError, OSError.
     """
-    check_storage(settings)
-    return assemble(settings, load_models(settings, voice=voice))
-
-
-def check_storage(settings: Settings) -> None:
-    """What cannot be written to is told in a moment, not after the models have loaded.
-
-    Raises: sqlalchemy.exc.SQLAlchemyError, OSError.
-    """
-    Database(settings.database_url, settings.busy_timeout_s).dispose()
+    # Storage first: what cannot be written to is told in a moment, not after the models have loaded.
     LocalPhotoStore(settings.uploads_dir)
+    choice = starting_choice(settings)
+    return assemble(settings, load_models(settings, choice, voice=voice))
 
 
-def load_models(settings: Settings, *, voice: bool = True) -> Models:
+def starting_choice(settings: Settings) -> ModelChoice:
+    """The model that the library's vectors are of; RECOLLECT_MODEL for a new library, or when that one is gone.
+
+    Raises: WeightsRefused, sqlalchemy.exc.SQLAlchemyError.
+    """
+    database = Database(settings.database_url, settings.busy_timeout_s)
+    change = in_use(database)
+    database.dispose()
+    if change is None:
+        return choose_model(settings.model, settings.model_sha256)
+    try:
+        return changed_choice(settings, change, fetch=change.model == settings.model)
+    except WeightsRefused as error:
+        choice = choose_model(settings.model, settings.model_sha256)
+        if choice.space == change.space:
+            return choice  # a checkpoint of one's own that only the setting knows the way to
+        reason = f"{choice.reason}; {change.space}, in use until now, cannot be loaded: {error}"
+        return replace(choice, reason=reason)  # load_models logs it
+
+
+def changed_choice(settings: Settings, change: ModelChange, *, fetch: bool) -> ModelChoice:
+    """The model that a change leads to; `fetch` allows the internet.
+
+    Raises: WeightsRefused, also when a checkpoint is not the file any more that the vectors were made with.
+    """
+    by_setting = change.model == plain_name(settings.model)
+    if by_setting and change.model == EMBEDDED:
+        return choose_model(settings.model)  # its reason says why it is not CLIP
+    choice = choose_model(change.model, settings.model_sha256 if by_setting else None, fetch=fetch)
+    if change.space not in (None, choice.space):
+        raise WeightsRefused(
+            f"The weights of {change.model} are not those any more that its vectors were made with."
+        )
+    if change.origin == REQUEST:
+        return replace(choice, reason="asked for by `recollect reindex` or over HTTP")
+    told = f"RECOLLECT_MODEL={settings.model}"
+    return replace(choice, reason=told if by_setting else f"in use until the change to {told} is made")
+
+
+def load_models(settings: Settings, choice: ModelChoice, *, voice: bool = True) -> Models:
     """Raises: WeightsRefused, RuntimeError (weights that do not fit their architecture)."""
     keep_large_blocks()
     leave_the_cores_to_inference()
     device = pick_device(settings)
-    choice = choose_model(settings.model, settings.model_sha256)
     logger.info("model %s on %s (%s)", choice.space, device, choice.reason)
     encoder = load_encoder(choice, device, settings.precision)
     transcriber = load_transcriber(settings.whisper_model, device) if voice else None
@@ -76,30 +114,59 @@ def load_models(settings: Settings, *, voice: bool = True) -> Models:
 def assemble(settings: Settings, models: Models) -> Services:
     """The services round loaded models. Raises: sqlalchemy.exc.OperationalError, OSError."""
     threads = InferenceThreads.on(settings.torch_threads or available_cores())
-    encoder = _batched(models.encoder, threads, settings)
+    serving = Serving()
     database = Database(settings.database_url, settings.busy_timeout_s)
     store = LocalPhotoStore(settings.uploads_dir)
     store.remove_leftovers()
     decoder = ImageDecoder(settings.max_pixels, settings.decode_concurrency)
-    index = FaissIndex(encoder.dim, int8=settings.index == "flat8")
-    live_index = LiveIndex(database, index, encoder.space, settings.index_poll_s)
-    logger.info("index of %d photos", live_index.rebuild())
     return Services(
         settings=settings,
-        telemetry=_telemetry(index, encoder),
+        telemetry=_telemetry(serving),
         database=database,
-        model_choice=models.choice,
         threads=threads,
-        encoder=encoder,
         transcriber=_queued(models.transcriber, threads, settings),
-        tagger=models.tagger,
         decoder=decoder,
         store=store,
         thumbnails=Thumbnailer(settings.uploads_dir / THUMBNAILS, store, decoder),
-        index=index,
-        live_index=live_index,
         photo_locks=KeyedLock(),
+        serving=serving,
+        **_of_space(settings, database, threads, models.choice, models.encoder, models.tagger),
     )
+
+
+def prepare_successor(services: Services, change: ModelChange) -> Services:
+    """The bundle that a change of model leads to: its own model and index, everything else shared.
+
+    Raises: WeightsRefused, RuntimeError (weights that do not fit their architecture).
+    """
+    settings = services.settings
+    leave_the_cores_to_inference()
+    choice = changed_choice(settings, change, fetch=change.origin != AUTO)
+    encoder = load_encoder(choice, pick_device(settings), settings.precision)
+    tagger = _tagger(encoder, settings)
+    return replace(services, **_of_space(settings, services.database, services.threads, choice, encoder, tagger))
+
+
+def _of_space(
+    settings: Settings,
+    database: Database,
+    threads: InferenceThreads,
+    choice: ModelChoice,
+    encoder: ImageTextEncoder,
+    tagger: PhotoTagger,
+) -> dict[str, Any]:
+    """The fields of Services that belong to one space, the index filled from the rows."""
+    batched = _batched(encoder, threads, settings)
+    index = FaissIndex(encoder.dim, int8=settings.index == "flat8")
+    live_index = LiveIndex(database, index, encoder.space, settings.index_poll_s)
+    logger.info("index of %d photos in %s", live_index.rebuild(), encoder.space)
+    return {
+        "model_choice": choice,
+        "encoder": batched,
+        "tagger": tagger,
+        "index": index,
+        "live_index": live_index,
+    }
 
 
 def pick_device(settings: Settings) -> str:
@@ -171,17 +238,35 @@ def _tagger(encoder: ImageTextEncoder, settings: Settings) -> Tagger:
     )
 
 
-def _telemetry(index: FaissIndex, encoder: BatchedEncoder) -> Telemetry:
+def _telemetry(serving: Serving) -> Telemetry:
+    """Gauges read the bundle that serves at that moment."""
     telemetry = Telemetry()
-    telemetry.gauge("photos", "Photos that a search can find.", lambda: float(len(index)))
-    telemetry.gauge("image_queue", "Pictures that wait for the encoder.", lambda: float(encoder.images.depth))
-    telemetry.gauge("text_queue", "Texts that wait for the encoder.", lambda: float(encoder.texts.depth))
+
+    def gauge(name: str, help_text: str, read: Callable[[Services], int]) -> None:
+        telemetry.gauge(name, help_text, lambda: float(read(serving.current)))
+
+    gauge("photos", "Photos that a search can find.", lambda now: len(now.index))
+    gauge("image_queue", "Pictures that wait for the encoder.", lambda now: now.encoder.images.depth)
+    gauge("text_queue", "Texts that wait for the encoder.", lambda now: now.encoder.texts.depth)
     return telemetry
 
 
-def services_of(request: Request) -> Services:
-    services: Services = request.app.state.services
-    return services
+async def services_of(request: Request) -> AsyncIterator[Services]:
+    """One bundle for the whole request, whatever model comes into use meanwhile."""
+    serving: Serving = request.app.state.serving
+    with serving.use() as services:
+        yield services
 
 
 ServicesDep = Annotated[Services, Depends(services_of)]
+
+_admin_key = APIKeyHeader(name="X-Admin-Key", auto_error=False, description="RECOLLECT_ADMIN_KEY")
+
+
+def require_admin(services: ServicesDep, key: Annotated[str | None, Security(_admin_key)]) -> None:
+    """Raises: AdminOnly."""
+    expected = services.settings.admin_key
+    if expected is None:
+        raise AdminOnly("This is switched off here; RECOLLECT_ADMIN_KEY switches it on.")
+    if not secrets.compare_digest((key or "").encode(), expected.get_secret_value().encode()):
+        raise AdminOnly("The header X-Admin-Key is missing or wrong.")

@@ -2,6 +2,7 @@
 
 AppError                        500  internal-error
 ├── InvalidRequest              400  invalid-request
+├── AdminOnly                   403  admin-only
 ├── PhotoNotFound               404  photo-not-found
 ├── FileNotStored               404  file-not-found
 ├── FeedbackNotFound            404  feedback-not-found
@@ -38,6 +39,10 @@ class AppError(Exception):
 
 class InvalidRequest(AppError):
     status, slug, title = 400, "invalid-request", "Invalid request"
+
+
+class AdminOnly(AppError):
+    status, slug, title = 403, "admin-only", "For the administrator only"
 
 
 class PhotoNotFound(AppError):

@@ -1,7 +1,6 @@
 """The app: create_app(settings) makes as many independent ones as a test likes."""
 
 import logging
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -14,13 +13,13 @@ from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 
 from app import __version__
-from app.dependencies import build_services
-from app.flows.reindex import fill_missing
-from app.flows.services import Services
+from app.dependencies import build_services, prepare_successor
+from app.flows.model_mover import ModelMover, Prepare
+from app.flows.services import Services, Serving
 from app.flows.warm_up import warm_up
 from app.middleware import MULTIPART_OVERHEAD_BYTES, BodyLimit, RequestContext
 from app.problems import add_problem_handlers, problem_responses
-from app.routers import feedback, photos, search, status
+from app.routers import feedback, models, photos, search, status
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -28,21 +27,21 @@ logger = logging.getLogger(__name__)
 DOCS_ASSETS = "/docs-assets"
 
 
-def create_app(settings: Settings, build: Callable[[Settings], Services] = build_services) -> FastAPI:
+def create_app(
+    settings: Settings,
+    build: Callable[[Settings], Services] = build_services,
+    prepare: Prepare = prepare_successor,
+) -> FastAPI:
     """An app that loads its services when it starts, and closes them when it stops."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.ready = False
-        services = app.state.services = build(settings)
-        warm_up(services)
-        services.live_index.start()
-        with background_fill(services):
+        with started(build(settings), prepare) as app.state.serving:
             app.state.ready = True
             logger.info("Recollect is ready at http://%s:%d", settings.host, settings.port)
             yield
             app.state.ready = False
-        services.close()
 
     app = FastAPI(
         title="Recollect",
@@ -57,29 +56,29 @@ def create_app(settings: Settings, build: Callable[[Settings], Services] = build
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes + MULTIPART_OVERHEAD_BYTES)
     app.add_middleware(RequestContext)
     add_problem_handlers(app)
-    for module in (photos, search, feedback, status):
+    for module in (photos, search, feedback, models, status):
         app.include_router(module.router)
     app.mount("/web", StaticFiles(directory=status.WEB_DIR))
     _add_docs(app)
     return app
 
 
+@contextmanager
+def started(services: Services, prepare: Prepare) -> Iterator[Serving]:
+    """Warm when the block begins; while it runs, the index follows the rows and changes of model are made."""
+    warm_up(services)
+    services.live_index.start()
+    services.serving.switch(services)
+    mover = ModelMover(services.serving, prepare)
+    mover.start()
+    yield services.serving
+    mover.close()
+    services.serving.current.close()
+
+
 def operation_id(route: APIRoute) -> str:
     """The function's name: stable for generated clients, whatever the path becomes."""
     return route.name
-
-
-@contextmanager
-def background_fill(services: Services) -> Iterator[None]:
-    """While the block runs, photos that have no vector of the present model get one."""
-    stop = threading.Event()
-    thread = threading.Thread(target=fill_missing, args=(services, stop.is_set), name="fill-missing", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def _add_docs(app: FastAPI) -> None:

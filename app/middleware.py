@@ -64,9 +64,9 @@ def _add_headers(headers: MutableHeaders, path: str, request_id: str) -> None:
 def _record(scope: Scope, status: int, seconds: float, request_id: str) -> None:
     # The route's pattern, not the path: one metric for each route, however many photos there are.
     route = getattr(scope.get("route"), "path", "none")
-    services: Any = getattr(scope["app"].state, "services", None)
-    if services is not None:
-        telemetry: Telemetry = services.telemetry
+    serving: Any = getattr(scope["app"].state, "serving", None)
+    if serving is not None:
+        telemetry: Telemetry = serving.current.telemetry
         telemetry.requests.labels(scope["method"], route, str(status)).inc()
         telemetry.request_seconds.labels(route).observe(seconds)
     logger.info("%s %s %d %.1fms %s", scope["method"], scope["path"], status, seconds * 1000, request_id)

@@ -2,11 +2,11 @@
 
 from datetime import datetime
 from pathlib import PurePath
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from app.tables import Photo, PhotoStatus, QueryKind, original_path
+from app.tables import ChangeState, ModelChange, Photo, PhotoStatus, QueryKind, original_path
 
 MAX_ID = 2**63 - 1  # what SQLite and PostgreSQL hold in an integer key
 
@@ -211,6 +211,42 @@ class RecentQueries(BaseModel):
     queries: list[QueryOut]
 
 
+class ModelChangeIn(BaseModel):
+    model: CleanText = Field(
+        min_length=1,
+        max_length=1000,
+        description="As for RECOLLECT_MODEL, `auto` apart.",
+        examples=["ViT-B-32/laion2b_s34b_b79k"],
+    )
+
+
+class ModelChangeOut(BaseModel):
+    """How far a change of model is, as of a second ago."""
+
+    model: str = Field(examples=["ViT-B-32/laion2b_s34b_b79k"])
+    space: str | None = Field(description="Null until its weights have been found.")
+    state: ChangeState
+    total: int = Field(description="Photos.")
+    done: int = Field(description="Photos with a vector in the new space.")
+    skipped: int = Field(description="Photos that cannot have one: their original is lost or damaged.")
+    photos_per_s: float
+    seconds_left: float | None = Field(description="At the present rate; null while it is not known.")
+    error: str | None = Field(description="Why it does not go on; it is tried again every minute.")
+
+    @classmethod
+    def of(cls, change: ModelChange) -> Self:
+        left = None
+        if change.state is ChangeState.PENDING and change.photos_per_s:
+            left = max(0, change.total - change.done - change.skipped) / change.photos_per_s
+        return cls(**change.model_dump(include=set(cls.model_fields)), seconds_left=left)
+
+
+class ModelState(BaseModel):
+    space: str = Field(description="Model and weights that searches use.")
+    change: ModelChangeOut | None = Field(description="The one asked for last.")
+    previous: str | None = Field(description="The model that a roll-back leads to once no change is under way.")
+
+
 class Health(BaseModel):
     """The state of the workers, not only of the process."""
 
@@ -224,6 +260,7 @@ class Health(BaseModel):
     index_loaded: bool
     image_count: int = Field(description="Photos that a search can find.")
     waiting_for_vector: int = Field(description="Photos that still have no vector in this space.")
+    model_change: ModelChangeOut | None = Field(description="A change of model that is under way, or has failed.")
     whisper_available: bool
     whisper_model: str
     problems: list[str] = Field(description="What is wrong, in words; empty when healthy.")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -28,6 +28,11 @@ class Settings(BaseSettings):
     )
     whisper_model: str = Field(
         "tiny.en", description="Whisper size; `tiny.en` ships with the service, `none` switches voice off."
+    )
+    admin_key: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Who sends it as `X-Admin-Key` may change the model over HTTP; without it nobody may.",
     )
     device: str = Field("auto", description="torch device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(

@@ -37,6 +37,12 @@ class QueryKind(StrEnum):
     SIMILAR = "similar"
 
 
+class ChangeState(StrEnum):
+    PENDING = "pending"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
 def _stored_by_value(kind: type[StrEnum]) -> Any:
     """A column that holds `ready`, not `READY`."""
     return Enum(kind, native_enum=False, values_callable=lambda members: [member.value for member in members])
@@ -146,4 +152,28 @@ class Feedback(SQLModel, table=True):
     query_id: int | None = Field(default=None, foreign_key="queries.id", ondelete="SET NULL")
     query_text: str = Field(index=True)
     vote: int
+    created_at: datetime = Field(default_factory=utc_now)
+
+
+class ModelChange(SQLModel, table=True):
+    """One change of model. The newest done one says which space searches use; a pending one is being filled.
+
+    The counts and the rate are as of the last heartbeat of the process that works on it.
+    """
+
+    __tablename__ = "model_changes"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: int | None = Field(default=None, primary_key=True)
+    model: str  # as RECOLLECT_MODEL would name it
+    space: str | None = None  # known once the weights have been found
+    origin: str  # the RECOLLECT_MODEL that led to it, or `request`
+    state: ChangeState = Field(default=ChangeState.PENDING, sa_type=_stored_by_value(ChangeState))
+    error: str | None = None
+    total: int = 0  # photos
+    done: int = 0  # photos with a vector in the new space
+    skipped: int = 0  # photos that cannot have one: their original is lost or damaged
+    photos_per_s: float = 0.0
+    worker: str | None = None
+    heartbeat: float = 0.0  # Unix time, s
     created_at: datetime = Field(default_factory=utc_now)

@@ -18,10 +18,12 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app.dependencies import Models, assemble, load_models
+from app.dependencies import Models, assemble, load_models, prepare_successor
+from app.flows.model_mover import Prepare
 from app.flows.services import Services
 from app.main import create_app
 from app.services.embedded_encoder import EmbeddedEncoder
+from app.services.model_choice import choose_model
 from app.settings import Settings
 
 DATA = Path(__file__).parent / "data"
@@ -43,7 +45,8 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     """The embedded encoder and Whisper tiny.en; if their weights are missing the suite fails, it does not skip."""
-    loaded = load_models(Settings(model="embedded", uploads_dir=tmp_path_factory.mktemp("models")))
+    settings = Settings(model="embedded", uploads_dir=tmp_path_factory.mktemp("models"))
+    loaded = load_models(settings, choose_model(settings.model))
     assert loaded.transcriber is not None, "Whisper could not be loaded"
     return loaded
 
@@ -57,16 +60,24 @@ def encoder(models: Models) -> EmbeddedEncoder:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(
-        database_url=f"sqlite:///{tmp_path}/recollect.db", uploads_dir=tmp_path / "uploads", index_poll_s=0.1
+        database_url=f"sqlite:///{tmp_path}/recollect.db",
+        uploads_dir=tmp_path / "uploads",
+        index_poll_s=0.1,
+        model="embedded",
     )
 
 
 @dataclass(frozen=True)
 class Running:
-    """An app that has started, a client for it, and its services."""
+    """An app that has started, and a client for it."""
 
     client: TestClient
-    services: Services
+
+    @property
+    def services(self) -> Services:
+        """Those that answer requests now."""
+        services: Services = self.client.app.state.serving.current  # type: ignore[attr-defined]
+        return services
 
     def upload(self, name: str, **fields: str) -> dict[str, Any]:
         """One of the test photos; answers its JSON, whether it was new or known."""
@@ -91,13 +102,16 @@ def start(models: Models, settings: Settings) -> Iterator[Callable[..., Running]
     """start(max_upload_bytes=…) runs an app on this test's database; again, it is the same library restarted."""
     with ExitStack() as stack:
 
-        def start_app(build: Callable[[Settings], Services] | None = None, **changes: Any) -> Running:
+        def start_app(
+            build: Callable[[Settings], Services] | None = None,
+            prepare: Prepare = prepare_successor,
+            **changes: Any,
+        ) -> Running:
             changed = settings.model_copy(update=changes)
             build = build or partial(assemble, models=models)
-            client = TestClient(create_app(changed, build), raise_server_exceptions=False)
+            client = TestClient(create_app(changed, build, prepare), raise_server_exceptions=False)
             stack.enter_context(client)
-            services: Services = client.app.state.services  # type: ignore[attr-defined]
-            return Running(client, services)
+            return Running(client)
 
         yield start_app
 

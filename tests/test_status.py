@@ -109,4 +109,4 @@ def test_every_thread_ends_with_the_app(start: Callable[..., Running]) -> None:
     app = start()
     app.client.__exit__(None, None, None)
     left = {thread.name for thread in threading.enumerate()} - before
-    assert not {name for name in left if name.startswith(("batch-", "live-index", "fill-missing"))}
+    assert not {name for name in left if name.startswith(("batch-", "live-index", "model-mover"))}

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from app.errors import InvalidRequest, ItemIdTaken
+from app.flows.reindex import embed_in_others
 from app.flows.services import Services
 from app.services.decode import DecodedImage
 from app.services.exif import read_capture
@@ -41,7 +42,10 @@ class Added:
 
 def add_item(services: Services, item: NewItem) -> Added:
     """A picture or a text-only item. Raises: what add_photo and add_text raise."""
-    return add_text(services, item) if item.data is None else add_photo(services, item, item.data)
+    added = add_text(services, item) if item.data is None else add_photo(services, item, item.data)
+    if added.created:
+        embed_in_others(services, added.photo)
+    return added
 
 
 def add_photo(services: Services, item: NewItem, data: bytes) -> Added:

@@ -13,6 +13,7 @@ from sqlmodel import Session, col, func, select
 from app.errors import InvalidRequest, ItemIdTaken, PhotoNotFound
 from app.flows.filters import PhotoFilter
 from app.flows.ingest import remove_unused_file
+from app.flows.reindex import embed_in_others, text_of
 from app.flows.services import Services
 from app.services.interfaces import Vectors
 from app.tables import DEFAULT_OWNER, Embedding, Photo, utc_now
@@ -63,7 +64,7 @@ def update_photo(services: Services, photo_id: int, changes: dict[str, object]) 
                 setattr(photo, name, value or ([] if name == "tags" else None))
             photo.updated_at = utc_now()
             session.add(photo)
-            if photo.sha256 is None and not _text(photo):
+            if photo.sha256 is None and not text_of(photo):
                 raise InvalidRequest("An item without a picture needs a caption or a title.")
     except IntegrityError as error:
         raise ItemIdTaken(f"The item_id {changes.get('item_id')!r} belongs to another photo.") from error
@@ -83,21 +84,17 @@ def delete_photo(services: Services, photo_id: int) -> None:
         remove_unused_file(services, sha256)
 
 
-def _text(photo: Photo) -> str | None:
-    return photo.caption or photo.title
-
-
 def _embed_again(services: Services, photo: Photo) -> None:
-    """A text-only item is found by its words, so new words need a new vector."""
+    """A text-only item is found by its words: new words need a new vector, and no old one is right any more."""
     assert photo.id is not None, "a stored photo has an id"
-    vector = services.encoder.encode_texts([_text(photo) or ""])[0]
+    vector = services.encoder.encode_texts([text_of(photo)])[0]
     with services.database.write() as session:
-        old = select(Embedding).where(Embedding.photo_id == photo.id, Embedding.space == services.encoder.space)
-        for row in session.exec(old):
+        for row in session.exec(select(Embedding).where(Embedding.photo_id == photo.id)):
             session.delete(row)
         session.flush()
         session.add(Embedding(photo_id=photo.id, space=services.encoder.space, vector=vector))
     services.live_index.replace(photo.id, vector)
+    embed_in_others(services, photo)
 
 
 def _cursor(photo_id: int | None) -> str:

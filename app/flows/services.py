@@ -1,5 +1,9 @@
 """What the flows work with, in one frozen bundle; app/dependencies.py makes it."""
 
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,22 +32,31 @@ class PhotoTagger(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Services:
+    """Encoder, tagger and both indexes belong to one space, so whoever holds a bundle never mixes two."""
+
     settings: Settings
     telemetry: Telemetry
     database: Database
-    model_choice: ModelChoice
     threads: InferenceThreads
-    encoder: BatchedEncoder
     transcriber: QueuedTranscriber | None  # None: voice search is switched off or its weights are missing
-    tagger: PhotoTagger
     decoder: ImageDecoder
     store: PhotoStore
     thumbnails: Thumbnailer
+    photo_locks: KeyedLock
+    serving: "Serving"
+    # Of one space:
+    model_choice: ModelChoice
+    encoder: BatchedEncoder
+    tagger: PhotoTagger
     index: FaissIndex
     live_index: LiveIndex
-    photo_locks: KeyedLock
+
+    def close_space(self) -> None:
+        """Let what waits for this space's model be finished; what several spaces share goes on."""
+        self.live_index.close()
+        self.encoder.close()
 
     def decode(self, data: bytes) -> DecodedImage:
         """The picture, at least OVERSAMPLING times as large as the encoder takes it. Raises: see decode_image."""
@@ -51,9 +64,56 @@ class Services:
 
     def close(self) -> None:
         """Let what waits be finished, and stop every thread."""
-        self.live_index.close()
-        self.encoder.close()
+        self.close_space()
         if self.transcriber:
             self.transcriber.close()
         self.threads.close()
         self.database.dispose()
+
+
+class Serving:
+    """Which bundle answers requests, and which one is being prepared to follow it.
+
+    A request takes the bundle once, at its start. `switch` is one assignment: requests before it end on the old
+    bundle, requests after it begin on the new one.
+    """
+
+    def __init__(self) -> None:
+        self.next: Services | None = None  # what is uploaded meanwhile gets a vector in its space, too
+        self._current: Services | None = None
+        self._users: Counter[Services] = Counter()
+        self._changed = threading.Condition()
+
+    @property
+    def current(self) -> Services:
+        assert self._current is not None, "create_app switches to the first bundle before it serves"
+        return self._current
+
+    @contextmanager
+    def use(self) -> Iterator[Services]:
+        """The present bundle, not closed before the block has ended."""
+        with self._changed:
+            services = self.current
+            self._users[services] += 1
+        try:
+            yield services
+        finally:
+            with self._changed:
+                self._users[services] -= 1
+                if not self._users[services]:
+                    del self._users[services]  # else the models of an old bundle stayed in memory
+                self._changed.notify_all()
+
+    def others(self, services: Services) -> list[Services]:
+        """The bundles in charge beside this one: its successor, be it still being filled or serving already."""
+        with self._changed:
+            return [other for other in (self._current, self.next) if other not in (None, services)]
+
+    def switch(self, successor: Services) -> None:
+        with self._changed:
+            self._current, self.next = successor, None
+
+    def wait_until_unused(self, services: Services, timeout_s: float) -> bool:
+        """Whether the last request that began on this bundle has ended."""
+        with self._changed:
+            return self._changed.wait_for(lambda: services not in self._users, timeout_s)

@@ -7,10 +7,20 @@ import numpy as np
 import psutil
 from sqlmodel import Session, col, func, select
 
+from app.flows import model_changes
 from app.flows.reindex import count_missing
 from app.flows.services import Services
-from app.schemas import FeedbackStats, Health, IndexStats, LatencyPercentiles, QueryStats, Stats
-from app.tables import Feedback, Photo, SearchQuery
+from app.schemas import (
+    FeedbackStats,
+    Health,
+    IndexStats,
+    LatencyPercentiles,
+    ModelChangeOut,
+    ModelState,
+    QueryStats,
+    Stats,
+)
+from app.tables import ChangeState, Feedback, Photo, SearchQuery
 
 LATENCY_WINDOW = 1000  # queries
 MB = 2**20
@@ -36,9 +46,30 @@ def health(services: Services, *, ready: bool, version: str) -> Health:
         index_loaded=True,
         image_count=len(services.index),
         waiting_for_vector=count_missing(services),
+        model_change=brief_change(services),
         whisper_available=services.transcriber is not None and services.transcriber.worker.alive,
         whisper_model=services.transcriber.model if services.transcriber else "none",
         problems=problems,
+    )
+
+
+def brief_change(services: Services) -> ModelChangeOut | None:
+    """The change that is under way or that failed; None when the newest one has been made."""
+    change = model_changes.last_asked(services.database)
+    if change is None or (change.state is ChangeState.CANCELLED and not change.error):
+        return None
+    made = change.state is ChangeState.DONE and change.space == services.encoder.space
+    return None if made else ModelChangeOut.of(change)
+
+
+def model_state(services: Services) -> ModelState:
+    """The model in use, the change asked for last, and where a roll-back would lead."""
+    change = model_changes.last_asked(services.database)
+    before = model_changes.previous(services.database)
+    return ModelState(
+        space=services.encoder.space,
+        change=None if change is None else ModelChangeOut.of(change),
+        previous=None if before is None else before.model,
     )
 
 

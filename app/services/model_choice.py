@@ -13,6 +13,7 @@ from app.services.weight_files import WeightsRefused, checked, file_sha256
 logger = logging.getLogger(__name__)
 
 EMBEDDED = "embedded"
+EMBEDDED_SPACE = "embedded/compact-1"
 AUTO = "auto"
 RECOMMENDED = "ViT-B-32/laion2b_s34b_b79k"
 RECOMMENDED_REPOSITORY = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
@@ -44,21 +45,48 @@ class ModelChoice:
     reason: str
     clip: ClipWeights | None = None
 
+    @property
+    def name(self) -> str:
+        """The setting that chooses the same again, whatever `auto` may stand for then."""
+        if self.clip is None:
+            return EMBEDDED
+        return f"{self.clip.architecture}/{self.clip.tag or self.clip.path.absolute()}"
 
-def choose_model(setting: str, expected_sha256: str | None = None) -> ModelChoice:
+
+def plain_name(setting: str) -> str:
+    """The `ModelChoice.name` that RECOLLECT_MODEL stands for now; asked often, so nothing is read or checked."""
+    if setting == AUTO:
+        return EMBEDDED if recommended_weights() is None else RECOMMENDED
+    architecture, _, weights = setting.partition("/")
+    path = Path(weights).expanduser()
+    return f"{architecture}/{path.absolute()}" if weights and path.is_file() else setting
+
+
+def checked_name(setting: str) -> str:
+    """The plain name, if there can be such a model; its weights are not looked for. Raises: WeightsRefused."""
+    name = plain_name(setting)
+    if name != EMBEDDED:
+        parse_name(name)
+    return name
+
+
+def choose_model(setting: str, expected_sha256: str | None = None, *, fetch: bool = True) -> ModelChoice:
     """The model that RECOLLECT_MODEL stands for; its weights are on this machine and checked.
 
-    Only a model named by the user is fetched from the internet, and only when it is not here.
+    Only a model named by the user is fetched from the internet, when it is not here and `fetch` allows it.
     Raises: WeightsRefused (unknown name, no internet, wrong SHA-256).
     """
     if setting == EMBEDDED:
-        return ModelChoice("embedded/compact-1", "RECOLLECT_MODEL=embedded")
+        return ModelChoice(EMBEDDED_SPACE, "RECOLLECT_MODEL=embedded")
     if setting == AUTO:
         return _recommended_if_here()
     architecture, weights = parse_name(setting)
     if Path(weights).expanduser().is_file():
         return _local_checkpoint(architecture, Path(weights).expanduser(), expected_sha256)
-    path = weights_on_this_machine(setting) or download(setting)
+    path = weights_on_this_machine(setting)
+    if path is None and not fetch:
+        raise WeightsRefused(f"The weights of {setting} are not on this machine; {DOWNLOAD_HINT}.")
+    path = path or download(setting)
     _check(path, expected_sha256 or PINNED_SHA256.get(setting))
     return ModelChoice(setting, f"RECOLLECT_MODEL={setting}", ClipWeights(architecture, weights, path))
 
@@ -143,11 +171,11 @@ def _recommended_if_here() -> ModelChoice:
     path = recommended_weights()
     if path is None:
         reason = f"auto: the weights of {RECOMMENDED} are not on this machine; {DOWNLOAD_HINT}"
-        return ModelChoice("embedded/compact-1", reason)
+        return ModelChoice(EMBEDDED_SPACE, reason)
     try:
         _check(path, PINNED_SHA256[RECOMMENDED])
     except WeightsRefused as error:
-        return ModelChoice("embedded/compact-1", f"auto: {error}")
+        return ModelChoice(EMBEDDED_SPACE, f"auto: {error}")
     architecture, tag = parse_name(RECOMMENDED)
     return ModelChoice(
         RECOMMENDED,
