@@ -5,6 +5,7 @@ The weights are random, in small architectures of our own: they serve to compare
 
 import json
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,18 @@ import huggingface_hub.constants
 import numpy as np
 import open_clip
 import pytest
+import tokenizers
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from app.errors import EncoderFailed
 from app.services.clip_encoder import OpenClipEncoder, encode_tokens
 from app.services.interfaces import Vectors
+from app.services.model_choice import ClipWeights, tag_config
 from app.services.precision import image_dtype
 from app.services.weight_files import WeightsRefused
 from tests.conftest import BUSES, DOG, PHOTOS, PIZZA
@@ -196,6 +201,95 @@ def test_vectors_that_are_not_numbers_are_an_error(
     save_file(state, tmp_path / "nan.safetensors")
     with pytest.raises(EncoderFailed, match="not finite"):
         made_from(tmp_path / "nan.safetensors").encode_images(images)
+
+
+def unigram_tokenizer(folder: Path, pad: str) -> int:
+    """Stands in for SigLIP's, which have to be fetched: the same kind, but of few words. Returns its size."""
+    tokenizer = Tokenizer(tokenizers.models.Unigram())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    special = ["<pad>", "</s>", "<unk>"]  # ids 0, 1, 2, as in SigLIP's
+    trainer = tokenizers.trainers.UnigramTrainer(
+        vocab_size=80, special_tokens=special, unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator([text for text in TEXTS if text] * 5, trainer)
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=pad, eos_token="</s>", unk_token="<unk>", padding_side="right"
+    ).save_pretrained(folder)
+    return int(tokenizer.get_vocab_size())
+
+
+def small_siglip(base: str, folder: Path, tokenizer: str, words: int) -> str:
+    """open_clip's own description of a SigLIP, with smaller towers and another tokenizer."""
+    described = json.loads((Path(open_clip.__file__).parent / "model_configs" / f"{base}.json").read_text())
+    described["embed_dim"] = 64
+    described["vision_cfg"] |= {"timm_model_name": "test_vit", "image_size": 160}
+    described["text_cfg"] |= {
+        "vocab_size": words, "width": 64, "heads": 2, "layers": 2, "hf_tokenizer_name": tokenizer
+    }  # fmt: skip
+    name = f"recollect-test-{base}-{folder.name}"
+    (folder / f"{name}.json").write_text(json.dumps(described))
+    open_clip.add_model_config(folder / f"{name}.json")
+    return name
+
+
+def random_weights(name: str, path: Path) -> Path:
+    with torch.random.fork_rng():
+        torch.manual_seed(8)
+        state = open_clip.create_model(name).state_dict()
+    save_file({key: tensor.contiguous() for key, tensor in state.items()}, path)
+    return path
+
+
+@pytest.mark.parametrize(("base", "pad"), [("ViT-B-16-SigLIP", "</s>"), ("ViT-B-16-SigLIP2", "<pad>")])
+def test_siglip_with_random_weights_equals_a_direct_call(
+    base: str, pad: str, tmp_path: Path, images: list[Image.Image]
+) -> None:
+    words = unigram_tokenizer(tmp_path / "tokenizer", pad)
+    name = small_siglip(base, tmp_path, str(tmp_path / "tokenizer"), words)
+    path = random_weights(name, tmp_path / "weights.safetensors")
+    encoder = made_from(path, name, **tag_config(base, "webli"))
+    model, _, preprocess = open_clip.create_model_and_transforms(
+        name,
+        pretrained=str(path),
+        image_mean=(0.5, 0.5, 0.5),
+        image_std=(0.5, 0.5, 0.5),
+        image_interpolation="bicubic",
+        image_resize_mode="squash",
+    )
+    tokens = open_clip.get_tokenizer(name)(TEXTS)
+    assert tokens.shape == (len(TEXTS), 64)
+    assert tokens[0, -1] == {"</s>": 1, "<pad>": 0}[pad]
+    with torch.inference_mode():
+        model.eval()
+        expected_images = F.normalize(model.encode_image(torch.stack([preprocess(i) for i in images])), dim=-1)
+        expected_texts = F.normalize(model.encode_text(tokens), dim=-1)
+        otherwise = F.normalize(model.encode_text(torch.where(tokens == tokens[0, -1], 2, tokens)), dim=-1)
+    assert np.abs(encoder.encode_images(images) - expected_images.numpy()).max() < 1e-5
+    assert np.abs(encoder.encode_texts(TEXTS) - expected_texts.numpy()).max() < 1e-5
+    assert (otherwise - expected_texts).abs().max() > 1e-3  # padding is read: else this would prove nothing
+
+
+def test_siglip_without_its_tokenizer_is_refused_and_no_network_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[object] = []
+    name = small_siglip("ViT-B-16-SigLIP", tmp_path, "timm/ViT-B-16-SigLIP", words=80)
+    path = random_weights(name, tmp_path / "weights.safetensors")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setattr(socket.socket, "connect", lambda _, address: tried.append(address))
+    with pytest.raises(WeightsRefused, match="timm/ViT-B-16-SigLIP"):
+        made_from(path, name)
+    assert tried == []
+
+
+@pytest.mark.parametrize("name", ["ViT-B-16-SigLIP", "ViT-SO400M-14-SigLIP", "ViT-B-32-SigLIP2-256"])
+def test_a_siglip_checkpoint_of_your_own_is_preprocessed_as_siglip(name: str, tmp_path: Path) -> None:
+    own = ClipWeights(name, None, tmp_path / "mine.safetensors").trained_with
+    assert (own["mean"], own["std"], own["resize_mode"]) == ((0.5,) * 3, (0.5,) * 3, "squash")
+    assert "hf_hub" not in own
 
 
 class Payload:

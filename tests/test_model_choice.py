@@ -132,7 +132,7 @@ def test_a_local_checkpoint_is_a_space_of_its_own(checkpoint: Path) -> None:
         checkpoint,
         None,
     )
-    assert choice.clip.trained_with == {}
+    assert "quick_gelu" not in choice.clip.trained_with  # weights of this architecture differ in it
     assert choose_model(f"ViT-B-32/{checkpoint}") == choice
     checkpoint.write_bytes(b"other weights under the same name")
     assert choose_model(f"ViT-B-32/{checkpoint}").space != choice.space

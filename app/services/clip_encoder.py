@@ -13,10 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from app.services.interfaces import Vectors
+from app.services.model_choice import PREPROCESSING
 from app.services.vectors import finite
 from app.services.weight_files import WeightsRefused
-
-_PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
 
 class OpenClipEncoder:
@@ -37,14 +36,15 @@ class OpenClipEncoder:
         dtype is the image tower's; the text tower computes in float32, for its few tokens are no work.
         Raises: WeightsRefused when the weights do not fit; never a model with random weights.
         """
-        import open_clip
         from open_clip.transform import PreprocessCfg, image_transform_v2
 
         self.space, self.device = space, device
         try:
             with _no_network():
                 self._model = _load(architecture, weights, device, trained_with)
-                self._tokenizer = open_clip.get_tokenizer(architecture)
+                self._tokenizer = _tokenizer(architecture)
+        except WeightsRefused:
+            raise
         except Exception as error:  # open_clip asserts, torch and the tokenizers raise kinds of their own
             raise WeightsRefused(f"{weights.name} cannot be used as {architecture}: {error}") from error
         self._model.visual.to(dtype)
@@ -67,7 +67,8 @@ class OpenClipEncoder:
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, float32, (len(texts), dim).
 
-        Text past the model's context (77 tokens for ViT-B-32) is cut by its tokenizer.
+        The model's own tokenizer cuts and pads to its context: CLIP 77 tokens; SigLIP 64, all of which it reads,
+        so that padding is part of the input.
         Raises: EncoderFailed (NaN).
         """
         if not texts:
@@ -111,9 +112,23 @@ def _load(architecture: str, weights: Path, device: str, trained_with: Mapping[s
         pretrained=str(weights),
         device=device,
         force_quick_gelu=bool(trained_with.get("quick_gelu", False)),
-        force_preprocess_cfg={k: trained_with[k] for k in _PREPROCESSING if k in trained_with},
+        force_preprocess_cfg={k: trained_with[k] for k in PREPROCESSING if k in trained_with},
         require_pretrained=True,
     ).eval()
+
+
+def _tokenizer(architecture: str) -> Any:
+    """CLIP's comes with open_clip; SigLIP's is fetched with its weights. Raises: WeightsRefused."""
+    import open_clip
+
+    named = open_clip.get_model_config(architecture)["text_cfg"].get("hf_tokenizer_name")
+    try:
+        return open_clip.get_tokenizer(architecture)
+    except OSError as error:
+        raise WeightsRefused(
+            f"The tokenizer {named} is not on this machine; "
+            f"`recollect models download {architecture}/WEIGHTS` fetches it with open_clip's weights."
+        ) from error
 
 
 @contextmanager

@@ -20,6 +20,7 @@ RECOMMENDED_REPOSITORY = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
 RECOMMENDED_FILE = "open_clip_model.safetensors"
 PINNED_SHA256 = {RECOMMENDED: "ac4f8c4b88af6d963118cbf40ad93176d092abbedfcb752601ae1866352656e6"}
 HUB_TIMEOUT_S = 5
+PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")  # as open_clip's entries call them
 DOWNLOAD_HINT = "`recollect models download` fetches them"
 
 
@@ -34,7 +35,7 @@ class ClipWeights:
     @property
     def trained_with(self) -> Mapping[str, Any]:
         """open_clip's entry for these weights: mean, std, interpolation, quick_gelu, …"""
-        return tag_config(self.architecture, self.tag) if self.tag else {}
+        return tag_config(self.architecture, self.tag) if self.tag else preprocessing_of(self.architecture)
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,19 @@ def tag_config(architecture: str, tag: str) -> dict[str, Any]:
     from open_clip.pretrained import get_pretrained_cfg
 
     return dict(get_pretrained_cfg(architecture, tag))
+
+
+def preprocessing_of(architecture: str) -> dict[str, Any]:
+    """What all known weights of an architecture agree on: a checkpoint of your own was likely trained so, too.
+
+    It matters for SigLIP, whose architecture files of open_clip do not say that pictures are squashed and that
+    mean and std are 0.5.
+    """
+    import open_clip
+
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    entries = [{k: v for k, v in tag_config(architecture, t).items() if k in PREPROCESSING} for t in tags]
+    return entries[0] if entries and all(entry == entries[0] for entry in entries) else {}
 
 
 def recommended_weights() -> Path | None:
