@@ -1,37 +1,48 @@
-"""Voice: milliseconds of each step and word errors, beside openai-whisper's own transcribe on the same weights.
+"""Voice: milliseconds a clip and word errors, beside openai-whisper and faster-whisper on the same weights.
 
-    python benchmarks/bench_voice.py --speech ../shared/corpora/speech
+    python -m benchmarks.bench_voice --speech ../shared/corpora/speech
 
 The folder holds recordings and transcripts.json, {"file": "what is said"}. Words are compared after Whisper's own
-English normalizer, as in its paper: "10 of clubs" is "ten of clubs".
+English normalizer, as in its paper: "10 of clubs" is "ten of clubs". All run in the service's thread for heavy
+work, with as many OpenMP threads, and take turns within each round. faster-whisper reads the packaged weights as
+they are; where it is not installed it is reported as missing:
+
+    pip install --target /somewhere faster-whisper; PYTHONPATH=/somewhere python -m benchmarks.bench_voice
 """
 
 import argparse
 import json
-import os
+import platform
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
+from importlib import metadata
 from pathlib import Path
 from statistics import mean, median
 from typing import Any, TypeVar
 
-import torch
-from whisper.normalizers import EnglishTextNormalizer
-
 from app.errors import NoSpeech
+from app.services.allocator import keep_large_blocks
 from app.services.audio import SAMPLE_RATE, decode_audio
+from app.services.inference_thread import (
+    InferenceThreads,
+    available_cores,
+    leave_the_cores_to_inference,
+    share_cores,
+)
 from app.services.interfaces import Samples16k
 from app.services.speech_detector import SpeechDetector
 from app.services.transcriber import WhisperTranscriber
-from app.services.whisper_weights import load_tiny_en
+from app.services.whisper_weights import load_tiny_en, tiny_en_file
 
 RESULTS = Path(__file__).parent / "results" / "voice.json"
 SPEECH = Path(__file__).parent.parent.parent / "shared" / "corpora" / "speech"
 MAX_SECONDS = 60.0
-STEPS = ("decode", "detect", "ours", "whisper")
+PACKAGES = ("torch", "openai-whisper", "faster-whisper", "ctranslate2")
+OURS, PEER = "ours", "whisper.transcribe"
 
+Hear = Callable[[Samples16k], str]
 T = TypeVar("T")
 
 
@@ -53,94 +64,148 @@ def words(text: str) -> list[str]:
 
 @cache
 def _normalizer() -> Any:
+    from whisper.normalizers import EnglishTextNormalizer
+
     with warnings.catch_warnings():  # it leaves its word list open
         warnings.simplefilter("ignore", ResourceWarning)
         return EnglishTextNormalizer()
 
 
-def timed(call: Callable[[], T], repeats: int) -> tuple[T, float]:
-    """The last answer, and the median milliseconds of `repeats` calls."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        answer = call()
-        times.append((time.perf_counter() - start) * 1000)
-    return answer, median(times)
+def ways() -> dict[str, Hear]:
+    """Every way of hearing that is installed; `ours` includes the speech detector."""
+    whisper = load_tiny_en()
+    found = {OURS: _ours(), PEER: lambda samples: str(whisper.transcribe(samples, fp16=False)["text"])}
+    found["whisper.decode"] = _decode(whisper)
+    try:
+        found["faster-whisper int8"] = _faster_whisper()
+    except ImportError as error:
+        print(f"faster-whisper is missing ({error})")
+    return found
 
 
-class Bench:
-    """Both ways of hearing, on the same weights."""
+def _ours() -> Hear:
+    transcriber = WhisperTranscriber("tiny.en", "cpu")
 
-    def __init__(self, repeats: int) -> None:
-        self.repeats = repeats
-        self.detector = SpeechDetector()
-        self.transcriber = WhisperTranscriber("tiny.en", "cpu")
-        self.whisper: Any = load_tiny_en()
-
-    def ours(self, samples: Samples16k) -> str:
+    def hear(samples: Samples16k) -> str:
         try:
-            return self.transcriber.transcribe(samples).text
+            return transcriber.transcribe(samples).text
         except NoSpeech:
             return ""
 
-    def theirs(self, samples: Samples16k) -> str:
-        text: str = self.whisper.transcribe(samples, fp16=False)["text"]
-        return text
-
-    def clip(self, path: Path, expected: str) -> dict[str, Any]:
-        """One row: milliseconds by step, words said, and word errors of both."""
-        data = path.read_bytes()
-        samples, decode_ms = timed(lambda: decode_audio(data, MAX_SECONDS), self.repeats)
-        _, detect_ms = timed(lambda: self.detector.speech_seconds(samples), self.repeats)
-        text, ours_ms = timed(lambda: self.ours(samples), self.repeats)
-        reference, whisper_ms = timed(lambda: self.theirs(samples), self.repeats)
-        said = words(expected)
-        return {
-            "file": path.name,
-            "seconds": len(samples) / SAMPLE_RATE,
-            "ms": dict(zip(STEPS, (decode_ms, detect_ms, ours_ms, whisper_ms), strict=True)),
-            "words": len(said),
-            "errors": {
-                "ours": word_errors(said, words(text)),
-                "whisper": word_errors(said, words(reference)),
-            },
-            "text": text,
-        }
+    return hear
 
 
-def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    total = sum(row["words"] for row in rows)
+def _decode(whisper: Any) -> Hear:
+    """One window, one temperature: no long recordings, no second try."""
+    from whisper.audio import log_mel_spectrogram, pad_or_trim
+    from whisper.decoding import DecodingOptions
+
+    options = DecodingOptions(language="en", fp16=False)
+    return lambda samples: str(whisper.decode(log_mel_spectrogram(pad_or_trim(samples)), options).text)
+
+
+def _faster_whisper() -> Hear:
+    """Greedy, as the others are. Raises: ImportError."""
+    from faster_whisper import WhisperModel
+
+    model = WhisperModel(
+        str(tiny_en_file().parent), device="cpu", compute_type="int8", cpu_threads=available_cores()
+    )
+    return lambda samples: "".join(part.text for part in model.transcribe(samples, language="en", beam_size=1)[0])
+
+
+def timed(call: Callable[[], T]) -> tuple[T, float]:
+    """The answer and its milliseconds."""
+    start = time.perf_counter()
+    answer = call()
+    return answer, (time.perf_counter() - start) * 1000
+
+
+def measure(path: Path, *, said: str, heard_by: dict[str, Hear], rounds: int) -> dict[str, Any]:
+    """One clip: each way's median milliseconds over the rounds, in which they take turns, and its word errors."""
+    samples, decode_ms = timed(lambda: decode_audio(path.read_bytes(), MAX_SECONDS))
+    _, detect_ms = timed(lambda: SpeechDetector().speech_seconds(samples))
+    ms: dict[str, list[float]] = {name: [] for name in heard_by}
+    texts: dict[str, str] = {}
+    for hear in heard_by.values():
+        hear(samples)
+    for _ in range(rounds):
+        for name, hear in heard_by.items():
+            texts[name], took = timed(partial(hear, samples))
+            ms[name].append(took)
+    expected = words(said)
     return {
-        "clips": len(rows),
-        "mean_ms": {step: mean(row["ms"][step] for row in rows) for step in STEPS},
-        "wer": {who: sum(row["errors"][who] for row in rows) / total for who in ("ours", "whisper")},
+        "file": path.name,
+        "seconds": len(samples) / SAMPLE_RATE,
+        "decode_ms": decode_ms,
+        "detect_ms": detect_ms,
+        "ms": {name: median(times) for name, times in ms.items()},
+        "words": len(expected),
+        "errors": {name: word_errors(expected, words(text)) for name, text in texts.items()},
+        "text": texts,
     }
 
 
-def print_table(rows: Sequence[dict[str, Any]], total: dict[str, Any]) -> None:
-    print(f"{'clip':24}{'s':>6}{'decode':>9}{'detect':>9}{'ours':>9}{'whisper':>9}   errors ours/whisper/words")
-    for row in rows:
-        ms = "".join(f"{row['ms'][step]:9.1f}" for step in STEPS)
-        errors = f"{row['errors']['ours']}/{row['errors']['whisper']}/{row['words']}"
-        print(f"{row['file']:24}{row['seconds']:6.1f}{ms}   {errors}")
-    ms = "".join(f"{total['mean_ms'][step]:9.1f}" for step in STEPS)
-    wer = total["wer"]
-    print(f"{'mean, ms; word error rate':30}{ms}   {wer['ours']:.1%} / {wer['whisper']:.1%}")
+def summary(clips: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Of each way: mean milliseconds a clip, the same relative to whisper.transcribe, and the word error rate."""
+    total = sum(clip["words"] for clip in clips)
+    peer = mean(clip["ms"][PEER] for clip in clips)
+    rows = {}
+    for name in clips[0]["ms"]:
+        ms = mean(clip["ms"][name] for clip in clips)
+        errors = sum(clip["errors"][name] for clip in clips)
+        rows[name] = {"ms": ms, "of_whisper_transcribe": ms / peer, "word_error_rate": errors / total}
+    return rows
+
+
+def print_table(clips: Sequence[dict[str, Any]], rows: dict[str, dict[str, float]]) -> None:
+    print(f"{'clip':22}{'s':>6}" + "".join(f"{name:>21}" for name in rows))
+    for clip in clips:
+        cells = "".join(f"{clip['ms'][name]:15.0f} ms {clip['errors'][name]:2}" for name in rows)
+        print(f"{clip['file']:22}{clip['seconds']:6.1f}{cells}")
+    print(f"{'mean':28}" + "".join(f"{row['ms']:18.0f} ms" for row in rows.values()))
+    print(
+        f"{'of whisper.transcribe':28}" + "".join(f"{row['of_whisper_transcribe']:21.2f}" for row in rows.values())
+    )
+    print(f"{'word error rate':28}" + "".join(f"{row['word_error_rate']:21.1%}" for row in rows.values()))
+
+
+def machine() -> dict[str, Any]:
+    cores = available_cores()
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "missing"
+    return {
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "cores": cores,
+        "openmp_threads": share_cores(cores)[0],
+        "versions": versions,
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--speech", type=Path, default=SPEECH, help="folder of recordings and transcripts.json")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each step; the median counts")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds over the ways; the median counts")
     arguments = parser.parse_args()
     transcripts: dict[str, str] = json.loads((arguments.speech / "transcripts.json").read_text())
-    bench = Bench(arguments.repeats)
-    rows = [bench.clip(arguments.speech / name, said) for name, said in transcripts.items()]
-    total = summary(rows)
-    print_table(rows, total)
-    machine = {"cpus": os.cpu_count(), "torch_threads": torch.get_num_threads(), "torch": torch.__version__}
+    keep_large_blocks()
+    leave_the_cores_to_inference()
+    heard_by = ways()
+    threads = InferenceThreads.on(available_cores())
+    work = partial(measure, heard_by=heard_by, rounds=arguments.rounds)
+    clips = [
+        threads.heavy.run(partial(work, said=said), arguments.speech / name) for name, said in transcripts.items()
+    ]
+    threads.close()
+    rows = summary(clips)
+    print_table(clips, rows)
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"machine": machine, "total": total, "clips": rows}, indent=1) + "\n")
+    RESULTS.write_text(json.dumps({"machine": machine(), "ways": rows, "clips": clips}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

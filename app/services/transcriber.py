@@ -7,6 +7,7 @@ from typing import Any
 
 from app.errors import EncoderFailed, NoSpeech
 from app.services.audio import raised
+from app.services.compact_whisper import CompactWhisper
 from app.services.interfaces import Samples16k, Transcript
 from app.services.speech_detector import SpeechDetector
 from app.services.weight_files import WeightsRefused
@@ -43,8 +44,9 @@ class WhisperTranscriber:
 
     def __init__(self, model_name: str = PACKAGED_MODEL, device: str = "cpu") -> None:
         self.model = model_name
-        self._whisper = _load(model_name, device)
-        _read_vocabulary(self._whisper)
+        model = _load(model_name, device)
+        read_vocabulary(model)
+        self._whisper = CompactWhisper(model) if model.device.type == "cpu" else model
         self._detector = SpeechDetector()
         self._lock = threading.Lock()
         self._options = {
@@ -104,7 +106,7 @@ def _load(model_name: str, device: str) -> Any:
         raise WeightsRefused(f"The Whisper model {model_name} cannot be loaded: {error}") from error
 
 
-def _read_vocabulary(model: Any) -> None:
+def read_vocabulary(model: Any) -> None:
     """Now instead of at the first clip; openai-whisper keeps it. It leaves the file to be closed by Python."""
     from whisper.tokenizer import get_encoding
 
