@@ -15,7 +15,7 @@ from whisper.model import ModelDimensions, Whisper
 from app.services import compact_whisper
 from app.services.audio import SAMPLE_RATE, decode_audio
 from app.services.compact_whisper import TAIL_STRIDE, CompactWhisper, half_width, kept_positions
-from app.services.transcriber import WhisperTranscriber, read_vocabulary
+from app.services.transcriber import REPETITIVE, WhisperTranscriber, read_vocabulary
 from app.services.whisper_weights import load_tiny_en
 from benchmarks.bench_voice import word_errors, words
 from tests.conftest import shared
@@ -27,12 +27,14 @@ MULTILINGUAL = ModelDimensions(80, 1500, 64, 2, 2, 51865, 448, 64, 2, 2)
 
 @pytest.fixture(scope="module")
 def whisper_model() -> Any:
-    return load_tiny_en()
+    model = load_tiny_en()
+    read_vocabulary(model)
+    return model
 
 
 @pytest.fixture(scope="module")
 def compact() -> CompactWhisper:
-    return CompactWhisper(load_tiny_en())
+    return CompactWhisper(load_tiny_en(), REPETITIVE)
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +55,12 @@ def multilingual() -> Whisper:
     return model
 
 
+@pytest.mark.parametrize("stride", [1, 4, 7])
 @pytest.mark.parametrize("end", [0, 25, 175, 1490, 1491, 1498])
-def test_kept_positions_stand_for_all(end: int) -> None:
-    kept, counts = kept_positions(end, 1500)
+def test_kept_positions_stand_for_all(end: int, stride: int) -> None:
+    kept, counts = kept_positions(end, 1500, stride)
     assert counts.sum() == 1500
-    assert 1 <= counts.min() <= counts.max() <= TAIL_STRIDE
+    assert 1 <= counts.min() <= counts.max() <= stride
     assert kept[-1] == 1499
     np.testing.assert_array_equal(kept[:end], np.arange(end))
     # Each stands for a run of positions that it lies in, and the runs follow one another.
@@ -69,27 +72,24 @@ def test_kept_positions_stand_for_all(end: int) -> None:
 def test_a_window_full_of_sound_is_encoded_as_whisper_does(compact: CompactWhisper, whisper_model: Any) -> None:
     mel = torch.randn(80, 3000, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        torch.testing.assert_close(
-            compact.listen(mel).features, whisper_model.encoder(mel[None]), atol=2e-4, rtol=0
-        )
+        heard, whole = compact.listen(mel, TAIL_STRIDE), whisper_model.encoder(mel[None])
+    torch.testing.assert_close(heard.features, whole, atol=2e-4, rtol=0)
 
 
 def test_silence_counted_one_by_one_is_encoded_as_whisper_does(
-    compact: CompactWhisper, whisper_model: Any, window: Tensor, monkeypatch: pytest.MonkeyPatch
+    compact: CompactWhisper, whisper_model: Any, window: Tensor
 ) -> None:
     """The convolutions over the cut window, and their repeated silent row, lose nothing."""
-    monkeypatch.setattr(compact_whisper, "TAIL_STRIDE", 1)
     with torch.no_grad():
-        torch.testing.assert_close(
-            compact.listen(window).features, whisper_model.encoder(window[None]), atol=2e-4, rtol=0
-        )
+        heard, whole = compact.listen(window, 1), whisper_model.encoder(window[None])
+    torch.testing.assert_close(heard.features, whole, atol=2e-4, rtol=0)
 
 
 def test_speech_is_encoded_almost_the_same_with_few_positions(
     compact: CompactWhisper, whisper_model: Any, window: Tensor
 ) -> None:
     with torch.no_grad():
-        heard, whole = compact.listen(window), whisper_model.encoder(window[None])
+        heard, whole = compact.listen(window, TAIL_STRIDE), whisper_model.encoder(window[None])
     assert heard.features.shape[1] < 0.35 * whole.shape[1]
     torch.testing.assert_close(heard.log_counts.exp().sum(), torch.tensor(1500.0))
     speech = 140  # positions of 20 ms, of 2.99 s
@@ -104,9 +104,19 @@ def test_tokens_are_chosen_from_whispers_logits(compact: CompactWhisper, whisper
     tokens = torch.tensor([[SOT, 50363, 1675, 770, 11, 383]])
     with torch.no_grad():
         expected = whisper_model.decoder(tokens, whisper_model.encoder(mel[None]))
-        steps = compact_whisper._Steps(compact, compact.listen(mel))
+        steps = compact_whisper._Steps(compact, compact.listen(mel, TAIL_STRIDE))
         logits = [steps.logits(tokens[:, :n]) for n in range(2, tokens.shape[1] + 1)]
     torch.testing.assert_close(torch.cat(logits, dim=1), expected, atol=2e-3, rtol=0)
+
+
+def test_what_repeats_itself_is_heard_again_whole(
+    compact: CompactWhisper, whisper_model: Any, window: Tensor
+) -> None:
+    options = DecodingOptions(language="en", fp16=False)
+    expected = whisper_model.decode(window, options).avg_logprob
+    suspicious = CompactWhisper(load_tiny_en(), repetitive=0)
+    assert suspicious.decode(window, options).avg_logprob == pytest.approx(expected, abs=1e-4)
+    assert compact.decode(window, options).avg_logprob != pytest.approx(expected, abs=1e-4)
 
 
 def test_several_languages(multilingual: Whisper) -> None:
@@ -115,7 +125,7 @@ def test_several_languages(multilingual: Whisper) -> None:
     options = DecodingOptions(language="de", fp16=False, sample_len=12)
     token, probabilities = multilingual.detect_language(mel)
     expected = multilingual.decode(mel, options)
-    compact = CompactWhisper(multilingual)
+    compact = CompactWhisper(multilingual, REPETITIVE)
     own_token, own_probabilities = compact.detect_language(mel)
     assert own_token == token
     assert own_probabilities == pytest.approx(probabilities, rel=1e-3)

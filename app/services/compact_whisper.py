@@ -4,7 +4,7 @@ Whisper was trained on windows of 30 s and fails on shorter ones. A voice query 
 encoder's work go into silence. There the convolutions give the same vector again and again, and what position adds
 to it changes slowly: one position out of TAIL_STRIDE stands for its neighbours, and attention counts it as often,
 by log(count) added to its score ("proportional attention" of Bolya et al. 2023, Token Merging, section 3). Where
-words may be, every position is kept.
+words may be, every position is kept. A text that repeats itself is not trusted: the window is heard again whole.
 
 The decoder works token by token, so it takes the time of reading its weights. OpenAI's are 16 bits wide, and stay
 so where torch can multiply by them as they are: half the bytes, the same numbers.
@@ -27,6 +27,10 @@ from app.services.interfaces import Samples16k
 
 FRAMES_PER_POSITION = 2  # the second convolution's stride; a position lasts 20 ms
 MARGIN_POSITIONS = 25  # kept as they are after the last sound; two of them hear it through the convolutions
+
+# Measured 2026-11 over 158 clips, 1925 words (recordings; the same with noise, faster, slower, in pairs; synthetic
+# captions): openai-whisper has 9.1 % of the words wrong, with one position out of 4 kept it is 8.8 %. One out of 8
+# made a clip repeat itself for 80 words, one out of 16 added a sentence to another.
 TAIL_STRIDE = 4
 
 
@@ -44,8 +48,10 @@ class CompactWhisper:
     On the CPU, in float32, one call at a time; one text at a time, so no beams.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, repetitive: float) -> None:
+        """`repetitive` is the gzip compression ratio from which on a text is taken for a repetition."""
         self.whisper = model
+        self._repetitive = repetitive
         self.dims, self.device = model.dims, model.device
         self.is_multilingual: bool = model.is_multilingual
         self.num_languages: int = model.num_languages
@@ -60,7 +66,11 @@ class CompactWhisper:
 
     def decode(self, mel: Tensor, options: DecodingOptions) -> DecodingResult:
         """The words in one window, (n_mels, 3000), of a language that `options` name."""
-        results: list[DecodingResult] = _CompactTask(self, options).run(mel[None])
+        result = self._decode(mel, options, TAIL_STRIDE)
+        return result if result.compression_ratio <= self._repetitive else self._decode(mel, options, 1)
+
+    def _decode(self, mel: Tensor, options: DecodingOptions, stride: int) -> DecodingResult:
+        results: list[DecodingResult] = _CompactTask(self, options, stride).run(mel[None])
         return results[0]
 
     @torch.no_grad()
@@ -68,15 +78,18 @@ class CompactWhisper:
         """The most probable language's token, and the probability of each language by its code."""
         tokenizer = get_tokenizer(True, num_languages=self.num_languages)
         tokens = torch.tensor(tokenizer.all_language_tokens)
-        logits = _Steps(self, self.listen(mel)).logits(torch.tensor([[tokenizer.sot]]))[0, 0, tokens]
+        logits = _Steps(self, self.listen(mel, TAIL_STRIDE)).logits(torch.tensor([[tokenizer.sot]]))[0, 0, tokens]
         probabilities = dict(zip(tokenizer.all_language_codes, logits.softmax(dim=-1).tolist(), strict=True))
         return tokens[logits.argmax()], probabilities
 
-    def listen(self, mel: Tensor) -> Heard:
-        """The encoder over one window, (n_mels, 3000), whose end may be silence: equal columns."""
+    def listen(self, mel: Tensor, stride: int) -> Heard:
+        """The encoder over one window, (n_mels, 3000), with one out of `stride` silent positions at its end.
+
+        Silent are equal columns, which is how openai-whisper fills the window up.
+        """
         encoder, total = self.whisper.encoder, self.dims.n_audio_ctx
         end = min(math.ceil(_sounding_frames(mel) / FRAMES_PER_POSITION) + MARGIN_POSITIONS, total - 2)
-        kept, counts = kept_positions(end, total)
+        kept, counts = kept_positions(end, total, stride)
         # Cut to one silent position and the window's last, which alone hears the padding behind it.
         x = F.gelu(encoder.conv1(mel[None, :, : FRAMES_PER_POSITION * (end + 2)]))
         x = F.gelu(encoder.conv2(x)).transpose(1, 2)
@@ -89,12 +102,12 @@ class CompactWhisper:
         return Heard(encoder.ln_post(x), log_counts)
 
 
-def kept_positions(end: int, total: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def kept_positions(end: int, total: int, stride: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which of `total` positions to compute, and how many each stands for; the counts sum to `total`.
 
-    All before `end`, the last one, and between them the middle of every TAIL_STRIDE (or a few less).
+    All before `end`, the last one, and between them the middle of each run of at most `stride`.
     """
-    groups = math.ceil((total - 1 - end) / TAIL_STRIDE)
+    groups = math.ceil((total - 1 - end) / stride)
     edges = np.linspace(end, total - 1, groups + 1).round().astype(np.int64)
     middles = (edges[:-1] + edges[1:]) // 2
     kept = np.concatenate([np.arange(end), middles, [total - 1]])
@@ -172,12 +185,12 @@ def _out(attention: Any, query: Tensor, key: Tensor, value: Tensor, log_counts: 
 class _CompactTask(DecodingTask):  # type: ignore[misc]
     """openai-whisper's rules for choosing tokens, over the encoder and decoder of this module."""
 
-    def __init__(self, compact: CompactWhisper, options: DecodingOptions) -> None:
+    def __init__(self, compact: CompactWhisper, options: DecodingOptions, stride: int) -> None:
         super().__init__(compact.whisper, options)
-        self._compact = compact
+        self._compact, self._stride = compact, stride
 
     def _get_audio_features(self, mel: Tensor) -> Tensor:
-        heard = self._compact.listen(mel[0])
+        heard = self._compact.listen(mel[0], self._stride)
         self.inference = _Steps(self._compact, heard)
         return heard.features
 

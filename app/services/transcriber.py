@@ -46,7 +46,7 @@ class WhisperTranscriber:
         self.model = model_name
         model = _load(model_name, device)
         read_vocabulary(model)
-        self._whisper = CompactWhisper(model) if model.device.type == "cpu" else model
+        self._whisper = CompactWhisper(model, REPETITIVE) if model.device.type == "cpu" else model
         self._detector = SpeechDetector()
         self._lock = threading.Lock()
         self._options = {
