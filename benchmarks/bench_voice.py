@@ -3,9 +3,9 @@
     python -m benchmarks.bench_voice --speech ../shared/corpora/speech
 
 The folder holds recordings and transcripts.json, {"file": "what is said"}. Words are compared after Whisper's own
-English normalizer, as in its paper: "10 of clubs" is "ten of clubs". All run in the service's thread for heavy
-work, with as many OpenMP threads, and take turns within each round. faster-whisper reads the packaged weights as
-they are; where it is not installed it is reported as missing:
+English normalizer, as in its paper: "10 of clubs" is "ten of clubs". Each way has a process of its own, so that no
+other's threads hinder it, and runs there in the service's thread for heavy work; they take turns clip by clip.
+faster-whisper reads the packaged weights as they are; where it is not installed it is reported as missing:
 
     pip install --target /somewhere faster-whisper; PYTHONPATH=/somewhere python -m benchmarks.bench_voice
 """
@@ -13,14 +13,16 @@ they are; where it is not installed it is reported as missing:
 import argparse
 import json
 import platform
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from statistics import mean, median
-from typing import Any, TypeVar
+from typing import Any
 
 from app.errors import NoSpeech
 from app.services.allocator import keep_large_blocks
@@ -32,7 +34,6 @@ from app.services.inference_thread import (
     share_cores,
 )
 from app.services.interfaces import Samples16k
-from app.services.speech_detector import SpeechDetector
 from app.services.transcriber import WhisperTranscriber
 from app.services.whisper_weights import load_tiny_en, tiny_en_file
 
@@ -43,7 +44,6 @@ PACKAGES = ("torch", "openai-whisper", "faster-whisper", "ctranslate2")
 OURS, PEER = "ours", "whisper.transcribe"
 
 Hear = Callable[[Samples16k], str]
-T = TypeVar("T")
 
 
 def word_errors(expected: Sequence[str], heard: Sequence[str]) -> int:
@@ -71,18 +71,6 @@ def _normalizer() -> Any:
         return EnglishTextNormalizer()
 
 
-def ways() -> dict[str, Hear]:
-    """Every way of hearing that is installed; `ours` includes the speech detector."""
-    whisper = load_tiny_en()
-    found = {OURS: _ours(), PEER: lambda samples: str(whisper.transcribe(samples, fp16=False)["text"])}
-    found["whisper.decode"] = _decode(whisper)
-    try:
-        found["faster-whisper int8"] = _faster_whisper()
-    except ImportError as error:
-        print(f"faster-whisper is missing ({error})")
-    return found
-
-
 def _ours() -> Hear:
     transcriber = WhisperTranscriber("tiny.en", "cpu")
 
@@ -95,12 +83,17 @@ def _ours() -> Hear:
     return hear
 
 
-def _decode(whisper: Any) -> Hear:
+def _transcribe() -> Hear:
+    whisper = load_tiny_en()
+    return lambda samples: str(whisper.transcribe(samples, fp16=False)["text"])
+
+
+def _decode() -> Hear:
     """One window, one temperature: no long recordings, no second try."""
     from whisper.audio import log_mel_spectrogram, pad_or_trim
     from whisper.decoding import DecodingOptions
 
-    options = DecodingOptions(language="en", fp16=False)
+    whisper, options = load_tiny_en(), DecodingOptions(language="en", fp16=False)
     return lambda samples: str(whisper.decode(log_mel_spectrogram(pad_or_trim(samples)), options).text)
 
 
@@ -114,35 +107,66 @@ def _faster_whisper() -> Hear:
     return lambda samples: "".join(part.text for part in model.transcribe(samples, language="en", beam_size=1)[0])
 
 
-def timed(call: Callable[[], T]) -> tuple[T, float]:
-    """The answer and its milliseconds."""
-    start = time.perf_counter()
-    answer = call()
-    return answer, (time.perf_counter() - start) * 1000
+WAYS: dict[str, Callable[[], Hear]] = {  # `ours` includes the speech detector
+    OURS: _ours,
+    PEER: _transcribe,
+    "whisper.decode": _decode,
+    "faster-whisper int8": _faster_whisper,
+}
 
 
-def measure(path: Path, *, said: str, heard_by: dict[str, Hear], rounds: int) -> dict[str, Any]:
-    """One clip: each way's median milliseconds over the rounds, in which they take turns, and its word errors."""
-    samples, decode_ms = timed(lambda: decode_audio(path.read_bytes(), MAX_SECONDS))
-    _, detect_ms = timed(lambda: SpeechDetector().speech_seconds(samples))
-    ms: dict[str, list[float]] = {name: [] for name in heard_by}
-    texts: dict[str, str] = {}
-    for hear in heard_by.values():
-        hear(samples)
-    for _ in range(rounds):
-        for name, hear in heard_by.items():
-            texts[name], took = timed(partial(hear, samples))
-            ms[name].append(took)
+def serve(way: str) -> None:
+    """In a process of its own: for each path on the standard input, one JSON line with milliseconds and text."""
+    keep_large_blocks()
+    leave_the_cores_to_inference()
+    try:
+        hear = WAYS[way]()
+    except ImportError as error:
+        print(json.dumps({"missing": str(error)}), flush=True)
+        return
+    print(json.dumps({"missing": None}), flush=True)
+    threads = InferenceThreads.on(available_cores())
+    for line in sys.stdin:
+        samples = decode_audio(Path(line.strip()).read_bytes(), MAX_SECONDS)
+        start = time.perf_counter()
+        text = threads.heavy.run(hear, samples)
+        print(json.dumps({"ms": (time.perf_counter() - start) * 1000, "text": text}), flush=True)
+    threads.close()
+
+
+class Served:
+    """One way of hearing in its process."""
+
+    def __init__(self, way: str) -> None:
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.bench_voice", "--way", way]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.missing: str | None = self._answer()["missing"]
+
+    def hear(self, path: Path) -> dict[str, Any]:
+        assert self._process.stdin
+        print(path, file=self._process.stdin, flush=True)
+        return self._answer()
+
+    def close(self) -> None:
+        self._process.communicate()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+
+def measure(path: Path, said: str, ways: dict[str, Served], rounds: int) -> dict[str, Any]:
+    """One clip: each way's median milliseconds over the rounds, and its word errors; a first round warms up."""
+    heard = [{name: way.hear(path) for name, way in ways.items()} for _ in range(rounds + 1)][1:]
     expected = words(said)
     return {
         "file": path.name,
-        "seconds": len(samples) / SAMPLE_RATE,
-        "decode_ms": decode_ms,
-        "detect_ms": detect_ms,
-        "ms": {name: median(times) for name, times in ms.items()},
+        "seconds": len(decode_audio(path.read_bytes(), MAX_SECONDS)) / SAMPLE_RATE,
+        "ms": {name: median(turn[name]["ms"] for turn in heard) for name in ways},
         "words": len(expected),
-        "errors": {name: word_errors(expected, words(text)) for name, text in texts.items()},
-        "text": texts,
+        "errors": {name: word_errors(expected, words(heard[-1][name]["text"])) for name in ways},
+        "text": {name: heard[-1][name]["text"] for name in ways},
     }
 
 
@@ -187,25 +211,34 @@ def machine() -> dict[str, Any]:
     }
 
 
+def compare(speech: Path, rounds: int) -> None:
+    """Print a table, and write results/voice.json."""
+    transcripts: dict[str, str] = json.loads((speech / "transcripts.json").read_text())
+    started = {name: Served(name) for name in WAYS}
+    missing = {name: way.missing for name, way in started.items() if way.missing}
+    ways = {name: way for name, way in started.items() if not way.missing}
+    clips = [measure(speech / name, said, ways, rounds) for name, said in transcripts.items()]
+    for way in ways.values():
+        way.close()
+    rows = summary(clips)
+    print_table(clips, rows)
+    for name, why in missing.items():
+        print(f"{name} is missing: {why}")
+    RESULTS.parent.mkdir(exist_ok=True)
+    result = {"machine": machine(), "ways": rows, "missing": missing, "clips": clips}
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--speech", type=Path, default=SPEECH, help="folder of recordings and transcripts.json")
     parser.add_argument("--rounds", type=int, default=5, help="rounds over the ways; the median counts")
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    transcripts: dict[str, str] = json.loads((arguments.speech / "transcripts.json").read_text())
-    keep_large_blocks()
-    leave_the_cores_to_inference()
-    heard_by = ways()
-    threads = InferenceThreads.on(available_cores())
-    work = partial(measure, heard_by=heard_by, rounds=arguments.rounds)
-    clips = [
-        threads.heavy.run(partial(work, said=said), arguments.speech / name) for name, said in transcripts.items()
-    ]
-    threads.close()
-    rows = summary(clips)
-    print_table(clips, rows)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"machine": machine(), "ways": rows, "clips": clips}, indent=1) + "\n")
+    if arguments.way:
+        serve(arguments.way)
+    else:
+        compare(arguments.speech, arguments.rounds)
 
 
 if __name__ == "__main__":
