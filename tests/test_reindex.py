@@ -6,7 +6,6 @@ answer comes from, and how the change goes; what they find means nothing.
 
 import hashlib
 import json
-import shutil
 import signal
 import sqlite3
 import threading
@@ -31,7 +30,7 @@ from typer.testing import CliRunner
 
 from app.cli import cli
 from app.database import Database
-from app.dependencies import CACHE, Models, assemble, build_services, prepare_successor
+from app.dependencies import Models, assemble, build_services, prepare_successor
 from app.flows import model_changes, model_mover
 from app.flows.ingest import NewItem, add_item
 from app.flows.model_changes import Claim
@@ -40,7 +39,6 @@ from app.flows.services import Services
 from app.services import model_choice
 from app.services.decode import DecodedImage, ImageDecoder
 from app.services.interfaces import Vectors
-from app.services.tagger import Tagger
 from app.settings import Settings
 from app.tables import Embedding, ModelChange, original_path
 from tests.conftest import DOG, PHOTOS, PIZZA, Running
@@ -82,15 +80,6 @@ def smallest(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"{SMALLEST}/{random_checkpoint(SMALLEST, path, seed=2, dtype=torch.float16)}"
 
 
-@pytest.fixture(autouse=True)
-def _tags_are_ready(models: Models, settings: Settings) -> None:
-    """The vectors of the embedded model's 400 tags, which each library would else encode anew (seconds)."""
-    assert isinstance(models.tagger, Tagger)
-    assert models.tagger.anchors
-    assert models.tagger._cache_dir is not None
-    shutil.copytree(models.tagger._cache_dir, settings.uploads_dir / CACHE)
-
-
 class Gate:
     """A decoder that lets so many pictures through, and holds the others until it is opened."""
 
@@ -98,11 +87,11 @@ class Gate:
         self._decoder, self._left = decoder, let_through
         self.open = threading.Event()
 
-    def decode(self, data: bytes) -> DecodedImage:
+    def decode(self, data: bytes, at_least: int | None = None) -> DecodedImage:
         self._left -= 1
         if self._left < 0:
             assert self.open.wait(60), "the test never opened the gate"
-        return self._decoder.decode(data)
+        return self._decoder.decode(data, at_least)
 
 
 @dataclass

@@ -11,7 +11,17 @@ from safetensors.numpy import load_file, save_file
 
 from app.services.embedded_encoder import EmbeddedEncoder
 from app.services.interfaces import Suggestion, Vectors
-from app.services.tagger import Concept, Tagger, VocabularyRefused, caption, closure, read_vocabulary
+from app.services.tagger import (
+    SHIPPED,
+    Concept,
+    Tagger,
+    VocabularyRefused,
+    anchors_file,
+    caption,
+    closure,
+    encode_anchors,
+    read_vocabulary,
+)
 from tests.conftest import PHOTOS
 
 VOCABULARY = Path(__file__).parent.parent / "app" / "weights" / "tag_vocabulary.csv"
@@ -73,6 +83,14 @@ def make(encoder: EmbeddedEncoder, small_vocabulary: Path, tmp_path: Path) -> Ca
         return tagger, counting.inputs
 
     return build
+
+
+def test_the_shipped_anchors_are_those_that_would_be_encoded(encoder: EmbeddedEncoder, tagger: Tagger) -> None:
+    phrases = [concept.phrase for concept in tagger.concepts]
+    assert [path.name for path in SHIPPED.glob("tags-*")] == [anchors_file(encoder, phrases)]
+    fresh = encode_anchors(encoder, phrases)
+    for name, vectors in tagger.anchors.items():
+        assert (fresh[name] * vectors).sum(axis=1).min() > 0.9999
 
 
 def suggest(tagger: Tagger, encoder: EmbeddedEncoder, image: Image.Image) -> Suggestion:

@@ -37,6 +37,8 @@ NOTHING_COSINE = 0.75
 NOISE_SIZES_PX = (16, 128, 256)
 FLAT_GREYS = (0, 128, 255)
 UNIT_TOLERANCE = 1e-3
+# The embedded model's anchors for the vocabulary that comes with the service; training/tag_anchors.py makes them.
+SHIPPED = Path(__file__).parent.parent / "weights"
 
 Flags = NDArray[np.bool_]
 
@@ -77,7 +79,7 @@ class Tagger:
 
     @property
     def anchors(self) -> dict[str, Vectors]:
-        """Vectors of the `concepts` and of `nothing`, encoded once (some 800 short texts) or read from cache_dir.
+        """Vectors of the `concepts` and of `nothing`, encoded once (some 800 short texts) or read from a file.
 
         Raises: EncoderFailed.
         """
@@ -207,20 +209,25 @@ def nothing_pictures() -> list[Image.Image]:
 
 
 def _anchors(encoder: ImageTextEncoder, concepts: Sequence[Concept], folder: Path | None) -> dict[str, Vectors]:
-    """`concepts` and `nothing`, both unit rows, from the cache if it has them whole."""
+    """`concepts` and `nothing`, both unit rows: shipped with the service, else from the cache, else encoded."""
     phrases = [concept.phrase for concept in concepts]
-
-    def encode() -> dict[str, Vectors]:
-        return {
-            "concepts": concept_vectors(encoder, phrases),
-            "nothing": encoder.encode_images(nothing_pictures()),
-        }
-
+    name, shape = anchors_file(encoder, phrases), (len(phrases), encoder.dim)
+    if (SHIPPED / name).is_file():
+        return _checked(load((SHIPPED / name).read_bytes()), shape)
     if folder is None:
-        return encode()
+        return encode_anchors(encoder, phrases)
+    return _cached(folder / name, shape, lambda: encode_anchors(encoder, phrases))
+
+
+def anchors_file(encoder: ImageTextEncoder, phrases: Sequence[str]) -> str:
+    """A name that changes with everything the anchors are made of."""
     made_of = [encoder.space, encoder.dim, PROMPTS, phrases, NOISE_SIZES_PX, FLAT_GREYS]
     digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
-    return _cached(folder / f"tags-{digest[:32]}.safetensors", (len(phrases), encoder.dim), encode)
+    return f"tags-{digest[:32]}.safetensors"
+
+
+def encode_anchors(encoder: ImageTextEncoder, phrases: Sequence[str]) -> dict[str, Vectors]:
+    return {"concepts": concept_vectors(encoder, phrases), "nothing": encoder.encode_images(nothing_pictures())}
 
 
 def _cached(path: Path, shape: tuple[int, int], encode: Callable[[], dict[str, Vectors]]) -> dict[str, Vectors]:
