@@ -10,7 +10,7 @@ run: .venv
 
 # Two at a time: most of the time is spent by one core, starting servers.
 test: dev
-	$(BIN)/pytest -m "not stress" --numprocesses 2 --dist loadfile
+	$(BIN)/pytest -m "not stress" --numprocesses 2 --dist worksteal
 
 check: lint test
 

@@ -22,7 +22,7 @@ class Telemetry:
         )
         self.step_seconds = Histogram(
             "recollect_step_seconds",
-            "Time of one step of a request: decode, encode, tag, store, database, index, rank, transcribe.",
+            "Time of one step of a request: decode, encode, tag, store, thumbnail, database, index, and others.",
             ["step"],
             registry=self.registry,
             buckets=_SECONDS,

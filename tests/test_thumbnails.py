@@ -1,6 +1,7 @@
 """Thumbnailer: small, upright, made once, and nothing left behind by a broken original."""
 
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import ExifTags, Image
 from app.errors import BrokenMedia, FileNotStored
 from app.services.decode import ImageDecoder
 from app.services.photo_store import INCOMING, LocalPhotoStore
-from app.services.thumbnails import SIZES, Thumbnailer
+from app.services.thumbnails import GRID_SIZE, SIZES, Thumbnailer
 from tests.conftest import BUSES, PHOTOS, picture_bytes
 
 ALIKE = 8  # mean difference that WebP at this quality makes; another picture differs by 50 and more
@@ -99,6 +100,19 @@ def test_it_is_made_once_and_again_after_it_was_thrown_away(
     assert thumbnails.path(sha256, 160).stat().st_mtime_ns == made
     path.unlink()
     assert thumbnails.path(sha256, 160).read_bytes() == first
+
+
+def test_made_from_pixels_at_hand_it_is_the_same_picture(thumbnails: Thumbnailer, store: LocalPhotoStore) -> None:
+    data = picture_bytes(enlarged_photo(4000, 3000))
+    sha256 = saved(store, data)
+    path = thumbnails.path(sha256, GRID_SIZE)
+    from_original = Image.open(io.BytesIO(path.read_bytes()))
+    thumbnails.delete(sha256)
+    thumbnails.make(sha256, ImageDecoder(50_000_000, 2).decode(data, at_least=520).image)
+    store.delete(sha256)  # so that it cannot be made from the original now
+    with Image.open(thumbnails.path(sha256, GRID_SIZE)) as thumbnail:
+        assert thumbnail.size == from_original.size == (320, 240)
+        assert mean_difference(thumbnail, from_original) < ALIKE
 
 
 def test_delete_takes_all_sizes_of_one_photo(thumbnails: Thumbnailer, store: LocalPhotoStore) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -29,6 +30,10 @@ def stored_files(app: Running) -> list[Path]:
     folder = app.services.settings.uploads_dir
     files = [path for path in folder.rglob("*") if path.is_file()]
     return [path for path in files if not {".thumbnails", ".cache"} & set(path.parts)]
+
+
+def stored_thumbnails(app: Running) -> list[str]:
+    return sorted(path.name for path in app.services.settings.uploads_dir.glob(".thumbnails/*/*.webp"))
 
 
 def counts(app: Running) -> tuple[int, int, int, int]:
@@ -212,7 +217,20 @@ def test_a_failed_commit_leaves_no_file(start: Start, models: Models) -> None:
     assert answer.status_code >= 500
     with app.services.database.read() as session:
         assert session.exec(select(func.count(col(Photo.id)))).one() == 0
-    assert stored_files(app) == []
+    assert stored_files(app) == stored_thumbnails(app) == []
+
+
+def test_a_thumbnail_is_there_after_the_upload_and_made_again_where_it_could_not_be(app: Running) -> None:
+    dog = app.upload(DOG)
+    assert stored_thumbnails(app) == [f"{hashlib.sha256((PHOTOS / DOG).read_bytes()).hexdigest()}-320.webp"]
+
+    folder = app.services.settings.uploads_dir / ".thumbnails"
+    app.client.delete(f"/photo/{dog['id']}")
+    shutil.rmtree(folder)
+    folder.write_text("a file where the folder should be")
+    dog = app.upload(DOG)
+    folder.unlink()
+    assert app.client.get(dog["thumbnail_url"]).status_code == 200
 
 
 def test_naughty_strings_as_file_name_title_and_tags(app: Running) -> None:

@@ -67,6 +67,8 @@ def add_photo(services: Services, item: NewItem, data: bytes) -> Added:
             suggestion = services.tagger.suggest(vector[None])[0]
         with timer("store"):
             services.store.save(sha256, data)
+        with timer("thumbnail"):
+            _make_thumbnail(services, sha256, decoded)
         with timer("database"):
             added = _insert(services, _photo_row(item, sha256, len(data), decoded, suggestion), vector)
         if added.created:
@@ -74,6 +76,14 @@ def add_photo(services: Services, item: NewItem, data: bytes) -> Added:
                 services.live_index.add(_id(added.photo), vector)
     logger.info("photo %s added=%s %s", added.photo.id, added.created, timer)
     return added
+
+
+def _make_thumbnail(services: Services, sha256: str, decoded: DecodedImage) -> None:
+    """The one that pages of results show; without room for it, the photo is no less complete."""
+    try:
+        services.thumbnails.make(sha256, decoded.image)
+    except OSError as error:
+        logger.warning("no thumbnail yet of %s: %s", sha256, error)
 
 
 def add_text(services: Services, item: NewItem) -> Added:

@@ -1,4 +1,4 @@
-"""Small WebP pictures, made when first asked for and kept on disk; they may be thrown away at any time."""
+"""Small WebP pictures, made at upload or when first asked for, and kept on disk; never needed for good."""
 
 import io
 from pathlib import Path
@@ -10,6 +10,7 @@ from app.services.interfaces import PhotoStore
 from app.services.photo_store import INCOMING, write_durably
 
 SIZES = (160, 320, 640, 1280)  # px of the longer side
+GRID_SIZE = 320  # what a page of results shows
 WEBP_QUALITY = 80
 
 
@@ -27,9 +28,16 @@ class Thumbnailer:
         if not target.is_file():
             with self._store.open(sha256) as original:
                 decoded = self._decoder.decode(original.read(), at_least=size)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_durably(target, _webp(decoded.image, size), self._folder / INCOMING)
+            self._save(target, decoded.image, size)
         return target
+
+    def make(self, sha256: str, image: Image.Image, size: int = GRID_SIZE) -> None:
+        """From pixels that are at hand, so that the original is not decoded once more. Raises: OSError."""
+        self._save(self._target(sha256, size), image, size)
+
+    def _save(self, target: Path, image: Image.Image, size: int) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(target, _webp(image, size), self._folder / INCOMING)
 
     def delete(self, sha256: str) -> None:
         for size in SIZES:
