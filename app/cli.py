@@ -58,7 +58,7 @@ def serve(
 @cli.command("import")
 def import_photos(
     source: Annotated[Path, typer.Argument(help="A folder, a picture, or a CSV or JSONL file describing items.")],
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Photos in work at the same time.")] = 8,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Photos in work at the same time.")] = 32,
 ) -> None:
     """Bring photos into the library, whether or not a server runs on it. Known ones are passed over."""
     from app.errors import AppError

@@ -27,7 +27,7 @@ from app.settings import Settings
 PHOTOS = Path(__file__).parent.parent / "tests" / "data" / "photos"
 RESULTS = Path(__file__).parent / "results" / "import.json"
 ROUNDS = 3
-WORKERS = 8
+WORKERS = 32
 LARGE = (4000, 3000)  # 12 megapixels
 
 

@@ -12,6 +12,7 @@ from app.services.photo_store import INCOMING, write_durably
 SIZES = (160, 320, 640, 1280)  # px of the longer side
 GRID_SIZE = 320  # what a page of results shows
 WEBP_QUALITY = 80
+WEBP_METHOD = 2  # half the time of the default 4, for files 3 % larger
 
 
 class Thumbnailer:
@@ -51,5 +52,5 @@ def _webp(image: Image.Image, size: int) -> bytes:
     small = image.copy()
     small.thumbnail((size, size), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=WEBP_QUALITY)
+    small.save(buffer, "WEBP", quality=WEBP_QUALITY, method=WEBP_METHOD)
     return buffer.getvalue()
