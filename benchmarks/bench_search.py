@@ -64,7 +64,7 @@ def main() -> None:
     RESULTS.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def stored(path: Path, count: int) -> Database:
+def stored(path: Path, count: int, space: str = SPACE) -> Database:
     """A library of so many photos with random vectors, as the service would have written it."""
     known = path.exists()
     database = Database(f"sqlite:///{path}")
@@ -72,7 +72,7 @@ def stored(path: Path, count: int) -> Database:
         return database
     for start in range(0, count, CHUNK):
         vectors = random_vectors(min(CHUNK, count - start), seed=start)
-        rows = [(start + i + 1, SPACE, vector.tobytes()) for i, vector in enumerate(vectors)]
+        rows = [(start + i + 1, space, vector.tobytes()) for i, vector in enumerate(vectors)]
         with database.engine.begin() as connection:
             connection.exec_driver_sql(PHOTOS, [(number, str(number)) for number, _, _ in rows])
             connection.exec_driver_sql("INSERT INTO embeddings (photo_id, space, vector) VALUES (?, ?, ?)", rows)

@@ -113,7 +113,7 @@ def start(models: Models, settings: Settings) -> Iterator[Callable[..., Running]
             stack.enter_context(client)
             # FastAPI builds its routes at the first request, with warnings off for the whole process: two apps
             # that did so at once, each in its thread, would switch them on for each other.
-            client.get("/health/live")
+            client.get("/health")
             return Running(client)
 
         yield start_app
