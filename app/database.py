@@ -1,16 +1,18 @@
 """One engine, three kinds of transaction. SQLite's settings are here, and nowhere else."""
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Engine, event
+from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, SQLModel, create_engine
 
 # In WAL mode FULL makes every commit durable on power loss; NORMAL may lose the last ones, but never corrupts.
 _BEGIN = {
-    "read": ("PRAGMA synchronous=FULL", "BEGIN"),
+    "read": ("BEGIN",),
     "write": ("PRAGMA synchronous=FULL", "BEGIN IMMEDIATE"),
     "log": ("PRAGMA synchronous=NORMAL", "BEGIN IMMEDIATE"),
 }
@@ -24,6 +26,8 @@ class Database:
         connect_args = {"check_same_thread": False, "timeout": busy_timeout_s} if sqlite else {}
         # As many connections as the server has threads: a request never waits for one.
         self.engine = create_engine(url, connect_args=connect_args, pool_size=40, max_overflow=20)
+        self._busy_timeout_s = busy_timeout_s
+        self._writer = threading.Lock() if sqlite else None
         if sqlite:
             _set_up_sqlite(self.engine)
         SQLModel.metadata.create_all(self.engine)
@@ -49,9 +53,22 @@ class Database:
     @contextmanager
     def _transaction(self, kind: str) -> Iterator[Session]:
         engine = self.engine.execution_options(recollect_begin=kind)
-        with Session(engine, expire_on_commit=False) as session:
+        with self._turn(), Session(engine, expire_on_commit=False) as session:
             yield session
             session.commit()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """SQLite lets one write at a time, and who waits for it sleeps and asks again; threads can be woken."""
+        if self._writer is None:
+            yield
+            return
+        if not self._writer.acquire(timeout=self._busy_timeout_s):
+            raise OperationalError("BEGIN IMMEDIATE", None, TimeoutError("database is locked"))
+        try:
+            yield
+        finally:
+            self._writer.release()
 
     def dispose(self) -> None:
         self.engine.dispose()

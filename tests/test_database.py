@@ -140,6 +140,17 @@ def test_a_writer_that_waits_too_long_gives_up(path: Path) -> None:
     database.dispose()
 
 
+def test_a_thread_that_waits_too_long_for_another_gives_up(path: Path) -> None:
+    database = Database(f"sqlite:///{path}", busy_timeout_s=0.2)
+    with database.write() as session, ThreadPoolExecutor(1) as pool:
+        session.add(Photo(filename="a.jpg"))
+        with pytest.raises(OperationalError, match="locked"):
+            pool.submit(add_photo, database, "b.jpg").result()
+    add_photo(database, "c.jpg")
+    assert filenames(database) == ["a.jpg", "c.jpg"]
+    database.dispose()
+
+
 def test_a_database_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OperationalError):
         Database(f"sqlite:///{tmp_path}/no/such/folder/x.db")

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from sqlalchemy import insert
 from sqlmodel import Session, col, select
 
 from app.errors import CapabilityMissing, InvalidRequest
@@ -155,8 +156,8 @@ def normalized(text: str) -> str:
 
 
 def _log(services: Services, kind: QueryKind, text: str, results: int, latency_ms: float) -> int:
-    row = SearchQuery(kind=kind, text=text, result_count=results, latency_ms=latency_ms)
+    row = insert(SearchQuery).values(kind=kind, text=text, result_count=results, latency_ms=latency_ms)
     with services.database.log() as session:
-        session.add(row)
-    assert row.id is not None, "an inserted query has an id"
-    return row.id
+        key = session.connection().execute(row).inserted_primary_key
+    assert key is not None, "an inserted query has an id"
+    return int(key[0])
