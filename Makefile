@@ -22,8 +22,9 @@ lint: dev
 stress: dev
 	$(BIN)/pytest -m stress
 
-bench: dev
-	for name in encode voice tags search; do $(BIN)/python -m benchmarks.bench_$$name || exit 1; done
+bench: $(VENV)/.installed-bench
+	for name in encode clip import search voice http tags; do $(BIN)/python -m benchmarks.bench_$$name || exit 1; done
+	$(BIN)/python -m benchmarks.report
 
 # The environment: what requirements.txt pins, and this project itself, editable.
 .venv: $(VENV)/.installed
@@ -41,6 +42,10 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	$(BIN)/pip install --quiet --requirement requirements-dev.txt
 	touch $@
 
+$(VENV)/.installed-bench: requirements-bench.txt $(VENV)/.installed-dev
+	$(BIN)/pip install --quiet --requirement requirements-bench.txt
+	touch $@
+
 # Pins for every Python from 3.11 on, on Linux and macOS; run after changing dependencies in pyproject.toml.
 lock: dev
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
@@ -48,3 +53,6 @@ lock: dev
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
 		--custom-compile-command "make lock" --extra dev --constraint requirements.txt \
 		pyproject.toml --output-file requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
+		--custom-compile-command "make lock" --extra dev --extra bench --constraint requirements-dev.txt \
+		pyproject.toml --output-file requirements-bench.txt

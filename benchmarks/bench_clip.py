@@ -24,11 +24,12 @@ from app.services.allocator import keep_large_blocks
 from app.services.clip_encoder import encode_tokens
 from app.services.inference_thread import available_cores
 from app.services.precision import image_dtype
+from benchmarks import results
 
+PACKAGES = ("torch", "open-clip-torch", "transformers", "onnxruntime")
 ROUNDS = 3
 BATCHES = (1, 16)
 QUERIES = [f"a dog in the snow beside {number} trees" for number in range(16)]
-RESULTS = Path(__file__).parent / "results" / "clip.json"
 
 Forward = Callable[[torch.Tensor], object]
 Towers = tuple[Forward, Forward]  # of pictures (n, 3, 224, 224) and of tokens (n, 77)
@@ -52,9 +53,7 @@ def main() -> None:
         print(f"{name:24}" + "".join(f"{value:12.1f}" for value in ms.values()))
     gain = {kind: medians["transformers float32"][kind] / medians["ours"][kind] for kind in medians["ours"]}
     print(f"{'ours, times as fast':24}" + "".join(f"{value:11.2f}×" for value in gain.values()))
-    RESULTS.write_text(
-        json.dumps({"torch": torch.__version__, "median_ms": medians, "gain": gain}, indent=1) + "\n"
-    )
+    results.write("clip", {"median_ms": medians, "gain": gain}, PACKAGES)
 
 
 def measure(case: str) -> dict[str, float]:

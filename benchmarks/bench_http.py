@@ -6,7 +6,6 @@ server without batches would call it. Run: python -m benchmarks.bench_http
 """
 
 import http.client
-import json
 import statistics
 import tempfile
 import threading
@@ -21,6 +20,7 @@ import numpy as np
 
 from app.services.embedded_encoder import EmbeddedEncoder
 from app.services.inference_thread import InferenceThreads, available_cores, leave_the_cores_to_inference
+from benchmarks import results
 from benchmarks.bench_search import stored
 from tests.server import Server, running
 
@@ -29,7 +29,6 @@ PHOTOS = 10_000
 ROUNDS = 1
 SECONDS = 2.0
 REPEATED = ["a dog in the snow", "a red bus", "horses on the beach", "a laptop on a desk"]
-RESULTS = Path(__file__).parent / "results" / "http.json"
 
 Paths = Iterator[str]
 
@@ -50,7 +49,7 @@ def main() -> None:
     }
     print_table(found, alone)
     report = {"photos": PHOTOS, "encoder_alone_per_s": alone, "found": found}
-    RESULTS.write_text(json.dumps(report, indent=1) + "\n")
+    results.write("http", report, ["fastapi", "uvicorn", "sqlalchemy", "torch"])
 
 
 MEASURES = ("per_s", "p50_ms", "p95_ms", "p99_ms")

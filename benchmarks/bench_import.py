@@ -6,7 +6,6 @@ Run: python -m benchmarks.bench_import [number of photos]
 """
 
 import io
-import json
 import logging
 import statistics
 import sys
@@ -23,9 +22,9 @@ from app.flows.bulk_import import Outcome, Result, import_entries, read_source
 from app.flows.services import Services
 from app.flows.warm_up import warm_up
 from app.settings import Settings
+from benchmarks import results
 
 PHOTOS = Path(__file__).parent.parent / "tests" / "data" / "photos"
-RESULTS = Path(__file__).parent / "results" / "import.json"
 ROUNDS = 3
 WORKERS = 32
 LARGE = (4000, 3000)  # 12 megapixels
@@ -48,7 +47,7 @@ def main(count: int) -> None:
     print(f"{statistics.median(limit for _, limit in rates):.1f} photos/s: {share:.0%} of the limit")
     print(f"12 megapixels: decode {large['decode_ms']:.0f} ms (whole: {large['whole_ms']:.0f} ms), ", end="")
     print(f"encode {large['encode_ms']:.0f} ms")
-    RESULTS.write_text(json.dumps({"rates": rates, "share": share, "large": large}, indent=1) + "\n")
+    results.write("import", {"rates": rates, "share": share, "large": large}, ["torch", "pillow"])
 
 
 def measure_rates(services: Services, folder: Path, count: int) -> list[tuple[float, float]]:

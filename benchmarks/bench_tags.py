@@ -4,16 +4,14 @@ A tag counts as right if it, its plural or a word of SYNONYMS stands in one of t
 that is so for a tag that is narrower. Captions leave things out, so this is a little too strict; a toilet in
 a field still counts as `bathroom`, so it is also a little too kind.
 
-    .venv/bin/python benchmarks/bench_tags.py --photos ../shared/photos
+    python -m benchmarks.bench_tags --photos ../shared/photos
 """
 
 import argparse
 import csv
-import json
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +21,10 @@ from PIL import Image
 from app.services.embedded_encoder import EmbeddedEncoder
 from app.services.interfaces import Scores, Vectors
 from app.services.tagger import Concept, Tagger, closure, concept_vectors, softmax
+from benchmarks import results
 
 ROOT = Path(__file__).parent.parent
 VOCABULARY = ROOT / "app" / "weights" / "tag_vocabulary.csv"
-RESULTS = ROOT / "benchmarks" / "results" / "tags.json"
 THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7)
 MAX_COUNT = 5
 WANTED_PRECISION = 0.9
@@ -126,6 +124,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, default=ROOT.parent / "shared" / "photos")
     photos: Path = parser.parse_args().photos
+    if not photos.is_dir():
+        print(f"skipped: {photos}, with images/ and captions.csv, is not here")
+        return
     encoder = EmbeddedEncoder()
     tagger = Tagger(encoder, VOCABULARY, min_probability=0, max_count=MAX_COUNT)
     captions = read_captions(photos / "captions.csv")
@@ -134,7 +135,6 @@ def main() -> None:
     phrases = [concept.phrase for concept in tagger.concepts]
     flat = softmax(encoder.logit_scale * (vectors @ concept_vectors(encoder, phrases).T))
     report = {
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "space": encoder.space,
         "photos": len(captions),
         "concepts": len(phrases),
@@ -143,8 +143,7 @@ def main() -> None:
         "halves": cross_check(tagger.probabilities(vectors), right),
     }
     show(report)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(report, indent=1) + "\n")
+    results.write("tags", report, ["torch"])
 
 
 def read_captions(path: Path) -> dict[str, str]:

@@ -12,14 +12,12 @@ faster-whisper reads the packaged weights as they are; where it is not installed
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -27,18 +25,15 @@ from typing import Any
 from app.errors import NoSpeech
 from app.services.allocator import keep_large_blocks
 from app.services.audio import SAMPLE_RATE, decode_audio
-from app.services.inference_thread import (
-    InferenceThreads,
-    available_cores,
-    leave_the_cores_to_inference,
-    share_cores,
-)
+from app.services.inference_thread import InferenceThreads, available_cores, leave_the_cores_to_inference
 from app.services.interfaces import Samples16k
 from app.services.transcriber import WhisperTranscriber
 from app.services.whisper_weights import load_tiny_en, tiny_en_file
+from benchmarks import results
 
-RESULTS = Path(__file__).parent / "results" / "voice.json"
-SPEECH = Path(__file__).parent.parent.parent / "shared" / "corpora" / "speech"
+ROOT = Path(__file__).parent.parent
+MANY_CLIPS = ROOT.parent / "shared" / "corpora" / "speech"
+SPEECH = MANY_CLIPS if MANY_CLIPS.is_dir() else ROOT / "tests" / "data" / "speech"
 MAX_SECONDS = 60.0
 PACKAGES = ("torch", "openai-whisper", "faster-whisper", "ctranslate2")
 OURS, PEER = "ours", "whisper.transcribe"
@@ -194,23 +189,6 @@ def print_table(clips: Sequence[dict[str, Any]], rows: dict[str, dict[str, float
     print(f"{'word error rate':28}" + "".join(f"{row['word_error_rate']:21.1%}" for row in rows.values()))
 
 
-def machine() -> dict[str, Any]:
-    cores = available_cores()
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "missing"
-    return {
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "cores": cores,
-        "openmp_threads": share_cores(cores)[0],
-        "versions": versions,
-    }
-
-
 def compare(speech: Path, rounds: int) -> None:
     """Print a table, and write results/voice.json."""
     transcripts: dict[str, str] = json.loads((speech / "transcripts.json").read_text())
@@ -224,9 +202,7 @@ def compare(speech: Path, rounds: int) -> None:
     print_table(clips, rows)
     for name, why in missing.items():
         print(f"{name} is missing: {why}")
-    RESULTS.parent.mkdir(exist_ok=True)
-    result = {"machine": machine(), "ways": rows, "missing": missing, "clips": clips}
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    results.write("voice", {"ways": rows, "missing": missing, "clips": clips}, PACKAGES)
 
 
 def main() -> None:

@@ -1,0 +1,204 @@
+"""The table in benchmarks/README.md and the plots, from what the benchmarks have left in results/.
+
+Run: python -m benchmarks.report (needs matplotlib)
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import results
+
+README = Path(__file__).parent / "README.md"
+MARKS = ("<!-- results: written by benchmarks/report.py -->", "<!-- end of results -->")
+OURS = "#2a6f6b"
+PEER = "#b9b4a7"
+
+Report = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What one benchmark says: its question, its answer, and bars of ours beside peers and limits."""
+
+    question: str
+    answer: str
+    unit: str
+    bars: dict[str, float]
+    ours: tuple[str, ...]
+
+
+def encode(found: Report) -> Chapter:
+    ms, gain, texts = found["median_ms"], found["gain"], found["texts_per_s"]
+    answer = "; ".join(
+        f"{name} {ms['plain'][key]:.0f} → {ms['both'][key]:.0f} ms ({gain[key]:.1f}×)"
+        for name, key in (("pictures ×16", "image_16"), ("a picture alone", "image_1"), ("a text alone", "text_1"))
+    )
+    many = texts["at_once"] / texts["one_by_one"]
+    return Chapter(
+        "What do kept memory, threads for inference and batches gain over the same encoder called from worker "
+        "threads?",
+        f"{answer}; 256 texts at once {texts['at_once']:.0f} a second, one by one {texts['one_by_one']:.0f} "
+        f"({many:.1f}×)",
+        "ms a picture, batches of 16",
+        {case: measured["image_16"] for case, measured in ms.items()},
+        ("both",),
+    )
+
+
+def clip(found: Report) -> Chapter:
+    ms, gain = found["median_ms"], found["gain"]
+    return Chapter(
+        "How fast is CLIP ViT-B/32 beside transformers' CLIPModel and ONNX Runtime?",
+        "as many times as fast as transformers: "
+        + ", ".join(f"{kind} {value:.2f}" for kind, value in gain.items())
+        + "; ms each: "
+        + ", ".join(f"{name} {each['picture ×16']:.0f} and {each['text ×16']:.0f}" for name, each in ms.items())
+        + " (picture and text ×16)",
+        "ms a text, batches of 16",
+        {name: each["text ×16"] for name, each in ms.items()},
+        ("ours",),
+    )
+
+
+def imports(found: Report) -> Chapter:
+    done, limit = (sorted(column)[len(column) // 2] for column in zip(*found["rates"], strict=True))
+    large = found["large"]
+    return Chapter(
+        "How near does an import come to the encoder alone, and what does a photo of 12 megapixels cost?",
+        f"{done:.0f} of {limit:.0f} photos a second ({found['share']:.0%}); 12 megapixels: decoded in "
+        f"{large['decode_ms']:.0f} ms (whole: {large['whole_ms']:.0f}), encoded in {large['encode_ms']:.0f}",
+        "photos a second",
+        {"import": done, "encoder alone": limit},
+        ("import",),
+    )
+
+
+def search(found: Report) -> Chapter:
+    ms = found["ms"]
+    read = ms["read"]["p50"]
+    kinds = ("flat", "flat8", "numpy", "faiss", "pgvector")
+    whole = ", ".join(f"`{kind}` {ms[kind]['p50']:.0f}" for kind in kinds if kind in ms)
+    shares = ("100.0%", "10.0%", "1.0%", "0.1%")
+    filtered = "; ".join(
+        f"`{kind}` " + " / ".join(f"{ms[f'{kind} {share}']['p50']:.1f}" for share in shares)
+        for kind in ("flat", "flat8", "faiss")
+    )
+    rebuild = ", ".join(f"`{kind}` {seconds:.0f} s" for kind, seconds in found["rebuild_s"].items())
+    return Chapter(
+        f"How close is an exact search of {found['photos']:,} × {found['dim']} to merely reading the vectors?",
+        f"ms: reading {read:.0f}, {whole}; `flat` is {ms['flat']['of_read']:.2f} of reading, `flat8` "
+        f"{ms['flat8']['of_read']:.2f}; with a filter that leaves 100 / 10 / 1 / 0.1 %: {filtered}; filled from "
+        f"SQLite: {rebuild}",
+        "ms a query",
+        {kind: ms[kind]["p50"] for kind in ("read", *kinds) if kind in ms},
+        ("flat", "flat8"),
+    )
+
+
+def voice(found: Report) -> Chapter:
+    ways = found["ways"]
+    fastest = min(ways, key=lambda name: ways[name]["ms"])
+    return Chapter(
+        "How long does a voice query take beside openai-whisper and faster-whisper on the same weights?",
+        f"fastest: {fastest}; "
+        + ", ".join(
+            f"{name} {way['ms']:.0f} ms ({way['of_whisper_transcribe']:.2f}, word error rate "
+            f"{way['word_error_rate']:.1%})"
+            for name, way in ways.items()
+        ),
+        "ms a clip",
+        {name: way["ms"] for name, way in ways.items()},
+        ("ours",),
+    )
+
+
+def http(found: Report) -> Chapter:
+    cases = found["found"]
+
+    def cell(one: dict[str, float]) -> str:
+        return f"{one['per_s']:.0f}/s ({one['p50_ms']:.0f}, {one['p95_ms']:.0f}, {one['p99_ms']:.0f} ms)"
+
+    words = "; ".join(
+        f"{name}: " + ", ".join(f"{clients} clients {cell(one)}" for clients, one in by_clients.items())
+        for name, by_clients in cases.items()
+    )
+    return Chapter(
+        f"How many searches a second over HTTP, among {found['photos']:,} photos (p50, p95, p99)?",
+        f"{words}; the text encoder alone, one by one: {found['encoder_alone_per_s']:.0f}/s",
+        "searches a second, new words",
+        {f"{clients} clients": one["per_s"] for clients, one in cases["new words"].items()}
+        | {"encoder, one by one": found["encoder_alone_per_s"]},
+        tuple(f"{clients} clients" for clients in cases["new words"]),
+    )
+
+
+def tags(found: Report) -> Chapter:
+    def at(rows: list[dict[str, float]], threshold: float) -> dict[str, float]:
+        return next(row for row in rows if row["threshold"] == threshold)
+
+    chosen, plain = at(found["chosen"], 0.4), at(found["plain_softmax"], 0.4)
+    return Chapter(
+        "How often are suggested tags right, at the default threshold of 0.4?",
+        f"{chosen['precision']:.0%} by the captions of {found['photos']} photos, and {chosen['photos_with_a_tag']:.0%}"
+        f" of the photos get one; plain softmax: {plain['precision']:.0%}, {plain['photos_with_a_tag']:.0%}",
+        "share of tags that are right",
+        {"calibrated": chosen["precision"], "plain softmax": plain["precision"]},
+        ("calibrated",),
+    )
+
+
+CHAPTERS: dict[str, Callable[[Report], Chapter]] = {
+    "encode": encode,
+    "clip": clip,
+    "import": imports,
+    "search": search,
+    "voice": voice,
+    "http": http,
+    "tags": tags,
+}
+
+
+def main() -> None:
+    reports = {name: found for name in CHAPTERS if (found := results.read(name))}
+    chapters = {name: CHAPTERS[name](found) for name, found in reports.items()}
+    text, (begin, end) = README.read_text(), MARKS
+    written = f"{begin}\n\n{table(reports, chapters)}\n\n{end}"
+    README.write_text(re.sub(f"{re.escape(begin)}.*{re.escape(end)}", lambda _: written, text, flags=re.DOTALL))
+    for name, chapter in chapters.items():
+        plot(chapter, results.FOLDER / f"{name}.svg")
+
+
+def table(reports: dict[str, Report], chapters: dict[str, Chapter]) -> str:
+    lines = ["| question | script | answer | measured |", "| --- | --- | --- | --- |"]
+    for name, chapter in chapters.items():
+        machine = reports[name]["machine"]
+        versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
+        where = (
+            f"{machine['date']}, {machine['commit']}, {machine['processor']}, {machine['cores']} cores; {versions}"
+        )
+        picture = f"[`bench_{name}`](results/{name}.svg)"
+        lines.append(f"| {chapter.question} | {picture} | {chapter.answer} | {where} |")
+    return "\n".join(lines)
+
+
+def plot(chapter: Chapter, path: Path) -> None:
+    """Bars, ours in colour."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 0.7 + 0.4 * len(chapter.bars)), layout="constrained")
+    axes = figure.add_subplot()
+    names = list(chapter.bars)[::-1]
+    colours = [OURS if name in chapter.ours else PEER for name in names]
+    bars = axes.barh(names, [chapter.bars[name] for name in names], color=colours)
+    axes.bar_label(bars, fmt="%.3g", padding=4)
+    axes.set_xlabel(chapter.unit)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.12)
+    figure.savefig(path, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()
