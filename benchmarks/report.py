@@ -142,8 +142,9 @@ def tags(found: Report) -> Chapter:
     chosen, plain = at(found["chosen"], 0.4), at(found["plain_softmax"], 0.4)
     return Chapter(
         "How often are suggested tags right, at the default threshold of 0.4?",
-        f"{chosen['precision']:.0%} by the captions of {found['photos']} photos, and {chosen['photos_with_a_tag']:.0%}"
-        f" of the photos get one; plain softmax: {plain['precision']:.0%}, {plain['photos_with_a_tag']:.0%}",
+        f"{chosen['precision']:.0%} by the captions of {found['photos']} photos, and "
+        f"{chosen['photos_with_a_tag']:.0%} of the photos get one; "
+        f"plain softmax: {plain['precision']:.0%}, {plain['photos_with_a_tag']:.0%}",
         "share of tags that are right",
         {"calibrated": chosen["precision"], "plain softmax": plain["precision"]},
         ("calibrated",),
