@@ -26,8 +26,8 @@ from tests.server import Server, running
 
 CLIENTS = (1, 8, 64, 256)
 PHOTOS = 10_000
-ROUNDS = 1
-SECONDS = 2.0
+ROUNDS = 3
+SECONDS = 4.0
 REPEATED = ["a dog in the snow", "a red bus", "horses on the beach", "a laptop on a desk"]
 
 Paths = Iterator[str]

@@ -30,7 +30,8 @@ class LocalPhotoStore:
             return
         try:
             _make_folder(target.parent)
-            write_durably(target, data, self.folder / INCOMING)
+            write_whole(target, data, self.folder / INCOMING)
+            _sync_folder(target.parent)
         except OSError as error:
             if error.errno in _FULL:
                 raise StorageFull("The disk of the uploads folder is full; nothing was stored.") from error
@@ -64,8 +65,8 @@ class LocalPhotoStore:
         return self.folder / original_path(sha256)
 
 
-def write_durably(target: Path, data: bytes, incoming: Path) -> None:
-    """The file is there with these bytes, also after a power cut, or it is not there at all.
+def write_whole(target: Path, data: bytes, incoming: Path) -> None:
+    """The file is there with these bytes or it is not there at all, also after a power cut.
 
     It is written in the folder `incoming`, on the same file system, and then renamed. Raises: OSError.
     """
@@ -80,7 +81,6 @@ def write_durably(target: Path, data: bytes, incoming: Path) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    _sync_folder(target.parent)
 
 
 def _writer_lives(path: Path) -> bool:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from app.services.decode import ImageDecoder
 from app.services.interfaces import PhotoStore
-from app.services.photo_store import INCOMING, write_durably
+from app.services.photo_store import INCOMING, write_whole
 
 SIZES = (160, 320, 640, 1280)  # px of the longer side
 GRID_SIZE = 320  # what a page of results shows
@@ -38,7 +38,7 @@ class Thumbnailer:
 
     def _save(self, target: Path, image: Image.Image, size: int) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(target, _webp(image, size), self._folder / INCOMING)
+        write_whole(target, _webp(image, size), self._folder / INCOMING)
 
     def delete(self, sha256: str) -> None:
         for size in SIZES:
