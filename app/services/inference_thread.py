@@ -73,7 +73,7 @@ def leave_the_cores_to_inference() -> None:
     """The calling thread, which loads models, makes no team, and no thread keeps inference waiting for long.
 
     An inference thread asks for Python's lock again after each of its hundreds of operations, and another thread
-    may keep it for the switch interval. With 0.5 ms instead of 5 an import takes a seventh less time; 0.1 is worse.
+    may keep it for the switch interval. With 0.5 ms instead of 5, imports take a seventh less time; 0.1 is worse.
     """
     torch.set_num_threads(1)
     sys.setswitchinterval(0.0005)
