@@ -122,7 +122,7 @@ def http(found: Report) -> Chapter:
         return f"{one['per_s']:.0f}/s ({one['p50_ms']:.0f}, {one['p95_ms']:.0f}, {one['p99_ms']:.0f} ms)"
 
     words = "; ".join(
-        f"{name}: " + ", ".join(f"{clients} clients {cell(one)}" for clients, one in by_clients.items())
+        f"{name}: " + ", ".join(f"{clients} at once {cell(one)}" for clients, one in by_clients.items())
         for name, by_clients in cases.items()
     )
     return Chapter(
