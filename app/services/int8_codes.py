@@ -37,6 +37,22 @@ def _bound_codes(encoded: Any, query: Any, factors: Any, rows: Any, low: Any, hi
         high[i] = score + margin
 
 
+def _quantize(rotated: Any, codes: Any, scales: Any, missed: Any) -> None:
+    for i in range(rotated.shape[0]):
+        largest = np.float32(0)
+        for j in range(rotated.shape[1]):
+            largest = max(largest, abs(rotated[i, j]))
+        scale = largest / np.float32(LARGEST_CODE)
+        squares = np.float32(0)
+        for j in range(rotated.shape[1]):
+            code = np.rint(rotated[i, j] / scale)
+            squares += (rotated[i, j] - code * scale) ** 2
+            codes[i, j] = np.int8(code)
+        scales[i] = scale
+        missed[i] = np.sqrt(squares)
+
+
+QUANTIZE_SIGNATURE = "void(float32[:,::1], int8[:,::1], float32[::1], float32[::1])"
 SIGNATURE = (
     "void(Tuple((int8[:,::1], float32[::1], float32[::1])), int16[::1], UniTuple(float32, 3), "
     "int64[::1], float32[::1], float32[::1])"
@@ -49,6 +65,7 @@ class Int8Codes:
     def __init__(self, dim: int, scanner: Scanner) -> None:
         self._scanner = scanner
         self._bound = compiled(_bound_codes, SIGNATURE)
+        self._quantize = compiled(_quantize, QUANTIZE_SIGNATURE)
         self._rotation = rotation(dim)
         self._rotation_error = LENGTH * (_skewness(self._rotation) + float32_error(dim) * dim**0.5) + SLACK
         # c·p must stay below 2³¹.
@@ -95,14 +112,10 @@ class Int8Codes:
         return low, high
 
     def _encode(self, start: int, vectors: Vectors) -> None:
-        rotated = vectors @ self._rotation.T
-        scales = np.abs(rotated).max(axis=1) / LARGEST_CODE
-        codes = np.rint(rotated / scales[:, None])
-        differences = rotated - codes * scales[:, None]
-        missed = np.sqrt(np.einsum("ij,ij->i", differences, differences))
         part = slice(start, start + len(vectors))
-        self._codes[part] = codes
-        self._scales[part] = scales
+        rotated = np.ascontiguousarray(vectors @ self._rotation.T)
+        missed = np.empty(len(vectors), np.float32)
+        self._quantize(rotated, self._codes[part], self._scales[part], missed)
         self._errors[part] = 1.001 * missed + self._rotation_error  # missed itself is rounded, too
 
 
