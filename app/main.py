@@ -16,7 +16,7 @@ from app import __version__
 from app.dependencies import build_services, prepare_successor
 from app.flows.model_mover import ModelMover, Prepare
 from app.flows.services import Services, Serving
-from app.flows.warm_up import warm_up
+from app.flows.warm_up import KeepWarm, warm_up
 from app.middleware import MULTIPART_OVERHEAD_BYTES, BodyLimit, RequestContext
 from app.problems import add_problem_handlers, problem_responses
 from app.routers import feedback, models, photos, search, status
@@ -65,13 +65,16 @@ def create_app(
 
 @contextmanager
 def started(services: Services, prepare: Prepare) -> Iterator[Serving]:
-    """Warm when the block begins; while it runs, the index follows the rows and changes of model are made."""
+    """Warm from the start of the block to its end; the index follows the rows, and changes of model are made."""
     warm_up(services)
     services.live_index.start()
     services.serving.switch(services)
     mover = ModelMover(services.serving, prepare)
     mover.start()
+    keep_warm = KeepWarm(services.serving, services.settings.keep_warm_s)
+    keep_warm.start()
     yield services.serving
+    keep_warm.close()
     mover.close()
     services.serving.current.close()
 

@@ -50,6 +50,10 @@ class Settings(BaseSettings):
         1.0, gt=0, le=3600, description="How often to look for photos that another process added."
     )
 
+    keep_warm_s: float = Field(
+        60, ge=0, le=3600, description="How often the models are used once, so that they stay in memory; 0: never."
+    )
+
     max_upload_bytes: int = Field(50 * 2**20, ge=1, description="Largest accepted file.")
     max_pixels: int = Field(50_000_000, ge=1, description="Largest accepted picture, width times height.")
     max_audio_s: float = Field(60, gt=0, le=600, description="Longest accepted voice query.")

@@ -1,16 +1,50 @@
-"""Before anybody is served: every model loaded, and used once."""
+"""Before anybody is served, and every minute from then on: every model used once."""
+
+import logging
+import threading
 
 import numpy as np
 from PIL import Image
 
-from app.flows.services import Services
+from app.flows.services import Services, Serving
+
+logger = logging.getLogger(__name__)
 
 
 def warm_up(services: Services) -> None:
     """One picture and one word through the models and the index, so that nobody's first search is a cold one."""
     image = services.encoder.encode_images([Image.new("RGB", (320, 240))])
-    words = services.encoder.encode_texts(["warm-up"])
+    words = np.stack(services.encoder.texts.run(["warm-up"]))  # past the cache of vectors
     if image.shape != (1, services.encoder.dim) or image.shape != words.shape:
         raise RuntimeError(f"The encoder gives {image.shape} for a picture and {words.shape} for a text.")
     services.tagger.suggest(image)
+    services.index.search(words, 1)
     services.index.search(np.concatenate([image, words]), 1)
+
+
+class KeepWarm:
+    """A thread that goes on warming what serves: after a quiet hour the system has given its memory to others."""
+
+    def __init__(self, serving: Serving, interval_s: float) -> None:
+        self._serving = serving
+        self._interval_s = interval_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keep-warm", daemon=True)
+
+    def start(self) -> None:
+        """Does nothing if the interval is 0."""
+        if self._interval_s:
+            self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            try:
+                with self._serving.use() as services:
+                    warm_up(services)
+            except Exception as error:  # too busy to need it, or a worker that /health tells about
+                logger.info("not warmed: %s", error)
