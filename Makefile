@@ -51,8 +51,8 @@ lock: dev
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
 		--custom-compile-command "make lock" pyproject.toml --output-file requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
-		--custom-compile-command "make lock" --extra dev --constraint requirements.txt \
+		--custom-compile-command "make lock" --extra dev --extra jxl --extra raw --constraint requirements.txt \
 		pyproject.toml --output-file requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
-		--custom-compile-command "make lock" --extra dev --extra bench --constraint requirements-dev.txt \
+		--custom-compile-command "make lock" --extra dev --extra jxl --extra raw --extra bench --constraint requirements-dev.txt \
 		pyproject.toml --output-file requirements-bench.txt

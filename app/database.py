@@ -8,7 +8,9 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
-from sqlmodel import Session, SQLModel, create_engine
+from sqlmodel import Session, create_engine
+
+from app.migrations import bring_up_to_date
 
 # In WAL mode FULL makes every commit durable on power loss; NORMAL may lose the last ones, but never corrupts.
 _BEGIN = {
@@ -19,7 +21,10 @@ _BEGIN = {
 
 
 class Database:
-    """Sessions on one database. Raises at construction: sqlalchemy.exc.OperationalError."""
+    """Sessions on one database, whose tables are made or brought up to date first.
+
+    Raises at construction: sqlalchemy.exc.OperationalError, NewerDatabase.
+    """
 
     def __init__(self, url: str, busy_timeout_s: float = 30) -> None:
         sqlite = url.startswith("sqlite")
@@ -30,7 +35,7 @@ class Database:
         self._writer = threading.Lock() if sqlite else None
         if sqlite:
             _set_up_sqlite(self.engine)
-        SQLModel.metadata.create_all(self.engine)
+        bring_up_to_date(self.engine.execution_options(recollect_begin="write"))
 
     @contextmanager
     def read(self) -> Iterator[Session]:

@@ -1,4 +1,7 @@
-"""The rows. They are the truth: index, thumbnails and caches are rebuilt from them."""
+"""The rows. They are the truth: index, thumbnails and caches are rebuilt from them.
+
+A change here needs a step in app/migrations, which brings older databases up to date.
+"""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -7,7 +10,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import JSON, Column, Enum, ForeignKey, Integer, LargeBinary, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Enum,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    UniqueConstraint,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
@@ -35,6 +48,16 @@ class QueryKind(StrEnum):
     IMAGE = "image"
     VOICE = "voice"
     SIMILAR = "similar"
+
+
+class ItemStatus(StrEnum):
+    """Of one item of an import."""
+
+    PENDING = "pending"
+    WORKING = "working"
+    READY = "ready"
+    KNOWN = "known"  # it was in the library already
+    FAILED = "failed"
 
 
 class ChangeState(StrEnum):
@@ -95,6 +118,11 @@ class Photo(SQLModel, table=True):
     latitude: float | None = None
     longitude: float | None = None
     camera: str | None = None
+    lens: str | None = None
+    # The camera's clock against UTC, min; None: unknown, and taken_at is the local time as if it were UTC.
+    utc_offset_min: int | None = None
+    phash: int | None = Field(default=None, sa_type=BigInteger)  # perceptual hash, 64 bits as a signed number
+    placeholder: str | None = None  # a picture of some 16 px as a data: URL, shown until the thumbnail is there
     created_at: datetime = Field(default_factory=utc_now)
     updated_at: datetime = Field(default_factory=utc_now)
     status: PhotoStatus = Field(default=PhotoStatus.READY, sa_type=_stored_by_value(PhotoStatus))
@@ -153,6 +181,84 @@ class Feedback(SQLModel, table=True):
     query_text: str = Field(index=True)
     vote: int
     created_at: datetime = Field(default_factory=utc_now)
+
+
+class Import(SQLModel, table=True):
+    """Many items that came together, and are followed together."""
+
+    __tablename__ = "imports"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: int | None = Field(default=None, primary_key=True)
+    owner: str = Field(default=DEFAULT_OWNER, index=True)
+    source: str  # a folder or file, or how the items came
+    created_at: datetime = Field(default_factory=utc_now)
+
+
+class ImportItem(SQLModel, table=True):
+    """One accepted item: a place in the durable queue, and afterwards what became of it.
+
+    Its picture is the file `path` outside the library, or `staged` below the uploads folder; an item with neither
+    is text only. A working item whose lease has run out belongs to nobody, and is worked on again.
+    """
+
+    __tablename__ = "import_items"
+    __table_args__ = (
+        Index("ix_import_items_queue", "status", "id"),
+        Index("ix_import_items_progress", "import_id", "status"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    import_id: int = Field(foreign_key="imports.id", ondelete="CASCADE")
+    owner: str = DEFAULT_OWNER
+    name: str  # shown in reports
+    path: str | None = None
+    staged: str | None = None
+    in_place: bool = False
+    words: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # the caller's: title, caption, tags, …
+    status: ItemStatus = Field(default=ItemStatus.PENDING, sa_type=_stored_by_value(ItemStatus))
+    photo_id: int | None = Field(default=None, foreign_key="photos.id", ondelete="SET NULL", index=True)
+    problem: str | None = None  # the slug of the error
+    error: str | None = None  # the same in words
+    attempts: int = 0
+    worker: str | None = None
+    leased_until: float = 0.0  # Unix time, s
+    created_at: datetime = Field(default_factory=utc_now)
+    updated_at: datetime = Field(default_factory=utc_now)
+
+
+class SourceFile(SQLModel, table=True):
+    """A file outside the library that a photo came from; a second look passes over what has not changed.
+
+    With in_place the file is the photo's original itself.
+    """
+
+    __tablename__ = "source_files"
+    __table_args__ = (UniqueConstraint("owner", "path"), {"sqlite_autoincrement": True})
+
+    id: int | None = Field(default=None, primary_key=True)
+    owner: str = DEFAULT_OWNER
+    path: str  # absolute
+    bytes: int = Field(sa_type=BigInteger)
+    mtime_ns: int = Field(sa_type=BigInteger)
+    in_place: bool = False
+    photo_id: int = _photo_key()
+
+
+class PartialUpload(SQLModel, table=True):
+    """A resumable upload that is not complete yet; what has arrived is the file of this name below the uploads."""
+
+    __tablename__ = "partial_uploads"
+
+    id: str = Field(primary_key=True)  # random, and not to be guessed
+    owner: str = DEFAULT_OWNER
+    import_id: int = Field(foreign_key="imports.id", ondelete="CASCADE")
+    length: int = Field(sa_type=BigInteger)  # bytes when it is complete
+    name: str = ""
+    words: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    created_at: datetime = Field(default_factory=utc_now)
+    expires_at: datetime
 
 
 class ModelChange(SQLModel, table=True):

@@ -16,7 +16,8 @@ LAYERS = [
     {"app.dependencies", "app.problems"},
     {"app.flows"},
     {"app.services"},
-    {"app.settings", "app.errors", "app.tables", "app.schemas", "app.telemetry", "app.database", "app"},
+    {"app.database"},
+    {"app.settings", "app.errors", "app.tables", "app.schemas", "app.telemetry", "app.migrations", "app"},
 ]
 MAX_LINES = 40
 
