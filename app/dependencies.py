@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from fastapi.security import APIKeyHeader
 
 from app.database import Database
 from app.errors import AdminOnly
+from app.flows import imports
 from app.flows.live_index import LiveIndex
 from app.flows.model_changes import REQUEST, in_use
 from app.flows.services import PhotoTagger, Services, Serving
@@ -24,8 +26,9 @@ from app.services.inference_thread import InferenceThreads, available_cores, lea
 from app.services.interfaces import ImageTextEncoder, Transcriber
 from app.services.keyed_lock import KeyedLock
 from app.services.model_choice import AUTO, EMBEDDED, ModelChoice, choose_model, plain_name
-from app.services.photo_store import LocalPhotoStore
+from app.services.photo_store import INCOMING, LocalPhotoStore
 from app.services.precision import image_dtype
+from app.services.staging import Staging
 from app.services.tagger import Tagger
 from app.services.thumbnails import Thumbnailer
 from app.services.weight_files import WeightsRefused
@@ -38,6 +41,7 @@ logger = logging.getLogger(__name__)
 VOCABULARY = Path(__file__).parent / "weights" / "tag_vocabulary.csv"
 THUMBNAILS = ".thumbnails"  # below the uploads folder, and safe to delete
 CACHE = ".cache"  # likewise
+STAGED = ".staged"  # accepted, and not in the library yet
 
 
 @dataclass(frozen=True)
@@ -127,9 +131,11 @@ def assemble(settings: Settings, models: Models) -> Services:
         transcriber=_queued(models.transcriber, threads, settings),
         decoder=decoder,
         store=store,
+        staging=Staging(settings.uploads_dir / STAGED, settings.uploads_dir / INCOMING),
         thumbnails=Thumbnailer(settings.uploads_dir / THUMBNAILS, store, decoder),
         photo_locks=KeyedLock(),
         serving=serving,
+        queue_changed=threading.Event(),
         **_of_space(settings, database, threads, models.choice, models.encoder, models.tagger),
     )
 
@@ -247,6 +253,7 @@ def _telemetry(serving: Serving) -> Telemetry:
 
     gauge("photos", "Photos that a search can find.", lambda now: len(now.index))
     gauge("image_queue", "Pictures that wait for the encoder.", lambda now: now.encoder.images.depth)
+    gauge("import_queue", "Items of imports that wait or are in work.", imports.depth)
     gauge("text_queue", "Texts that wait for the encoder.", lambda now: now.encoder.texts.depth)
     return telemetry
 

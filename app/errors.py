@@ -6,6 +6,7 @@ AppError                        500  internal-error
 ├── PhotoNotFound               404  photo-not-found
 ├── FileNotStored               404  file-not-found
 ├── FeedbackNotFound            404  feedback-not-found
+├── ImportNotFound              404  import-not-found
 ├── ItemIdTaken                 409  item-id-taken
 ├── TooLarge                    413  too-large
 ├── UnsupportedMedia            415  unsupported-media
@@ -55,6 +56,10 @@ class FileNotStored(AppError):
 
 class FeedbackNotFound(AppError):
     status, slug, title = 404, "feedback-not-found", "No such vote"
+
+
+class ImportNotFound(AppError):
+    status, slug, title = 404, "import-not-found", "No such import"
 
 
 class ItemIdTaken(AppError):

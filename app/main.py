@@ -14,6 +14,7 @@ from fastapi.staticfiles import StaticFiles
 
 from app import __version__
 from app.dependencies import build_services, prepare_successor
+from app.flows.import_worker import ImportWorker
 from app.flows.model_mover import ModelMover, Prepare
 from app.flows.services import Services, Serving
 from app.flows.warm_up import KeepWarm, warm_up
@@ -73,7 +74,10 @@ def started(services: Services, prepare: Prepare) -> Iterator[Serving]:
     mover.start()
     keep_warm = KeepWarm(services.serving, services.settings.keep_warm_s)
     keep_warm.start()
+    imports = ImportWorker(services.serving, services.settings.import_workers)
+    imports.start()
     yield services.serving
+    imports.close()
     keep_warm.close()
     mover.close()
     services.serving.current.close()

@@ -55,11 +55,13 @@ class Settings(BaseSettings):
     )
 
     max_upload_bytes: int = Field(50 * 2**20, ge=1, description="Largest accepted file.")
+    max_bulk_bytes: int = Field(2**30, ge=1, description="Largest request with many files.")
     max_pixels: int = Field(50_000_000, ge=1, description="Largest accepted picture, width times height.")
     max_audio_s: float = Field(60, gt=0, le=600, description="Longest accepted voice query.")
     max_results: int = Field(1000, ge=1, le=10_000, description="Most results of one search.")
     max_query_chars: int = Field(1000, ge=1, le=100_000, description="Longest accepted text query.")
 
+    import_workers: int = Field(16, ge=1, le=64, description="Items of imports in work at the same time.")
     decode_concurrency: int = Field(4, ge=1, le=256, description="Pictures decoded at the same time.")
     encode_batch_size: int = Field(16, ge=1, le=1024, description="Most inputs of one encoder call.")
     text_cache_size: int = Field(2048, ge=0, description="Texts whose vectors are kept in memory; 2 KB each.")

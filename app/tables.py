@@ -231,7 +231,7 @@ class ImportItem(SQLModel, table=True):
 class SourceFile(SQLModel, table=True):
     """A file outside the library that a photo came from; a second look passes over what has not changed.
 
-    With in_place the file is the photo's original itself.
+    With in_place the file is the photo's original itself. Without photo_id the photo has been deleted since.
     """
 
     __tablename__ = "source_files"
@@ -243,7 +243,7 @@ class SourceFile(SQLModel, table=True):
     bytes: int = Field(sa_type=BigInteger)
     mtime_ns: int = Field(sa_type=BigInteger)
     in_place: bool = False
-    photo_id: int = _photo_key()
+    photo_id: int | None = Field(default=None, foreign_key="photos.id", ondelete="SET NULL", index=True)
 
 
 class PartialUpload(SQLModel, table=True):

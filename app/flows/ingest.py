@@ -2,7 +2,9 @@
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
@@ -32,6 +34,12 @@ class NewItem:
     tags: list[str] = field(default_factory=list)
     item_id: str | None = None
     owner: str = DEFAULT_OWNER
+    original: Path | None = None  # the file stays there and is not copied
+
+
+def new_item(data: bytes | None, words: Mapping[str, Any]) -> NewItem:
+    """From words as the queue keeps them."""
+    return NewItem(data=data, **words)
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,8 @@ def add_photo(services: Services, item: NewItem, data: bytes) -> Added:
     sha256 = hashlib.sha256(data).hexdigest()
     with services.photo_locks(sha256):
         if known := _known(services, item, sha256):
+            if not services.store.has(sha256):  # lost, or moved away: here it is again
+                _store(services, item, sha256, data)
             return Added(known, created=False)
         with timer("decode"):
             decoded = services.decode(data)
@@ -66,7 +76,7 @@ def add_photo(services: Services, item: NewItem, data: bytes) -> Added:
         with timer("tag"):
             suggestion = services.tagger.suggest(vector[None])[0]
         with timer("store"):
-            services.store.save(sha256, data)
+            _store(services, item, sha256, data)
         with timer("thumbnail"):
             _make_thumbnail(services, sha256, decoded)
         with timer("database"):
@@ -76,6 +86,13 @@ def add_photo(services: Services, item: NewItem, data: bytes) -> Added:
                 services.live_index.add(_id(added.photo), vector)
     logger.info("photo %s added=%s %s", added.photo.id, added.created, timer)
     return added
+
+
+def _store(services: Services, item: NewItem, sha256: str, data: bytes) -> None:
+    if item.original:
+        services.store.link(sha256, item.original)
+    else:
+        services.store.save(sha256, data)
 
 
 def _make_thumbnail(services: Services, sha256: str, decoded: DecodedImage) -> None:

@@ -16,6 +16,7 @@ from app.services.inference_thread import InferenceThreads
 from app.services.interfaces import PhotoStore, Suggestion, Vectors
 from app.services.keyed_lock import KeyedLock
 from app.services.model_choice import ModelChoice
+from app.services.staging import Staging
 from app.services.thumbnails import Thumbnailer
 from app.settings import Settings
 from app.telemetry import Telemetry
@@ -43,9 +44,11 @@ class Services:
     transcriber: QueuedTranscriber | None  # None: voice search is switched off or its weights are missing
     decoder: ImageDecoder
     store: PhotoStore
+    staging: Staging
     thumbnails: Thumbnailer
     photo_locks: KeyedLock
     serving: "Serving"
+    queue_changed: threading.Event  # set when there is something new in the queue of imports
     # Of one space:
     model_choice: ModelChoice
     encoder: BatchedEncoder

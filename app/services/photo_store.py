@@ -3,7 +3,10 @@
 import errno
 import os
 import re
+import secrets
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,14 +31,29 @@ class LocalPhotoStore:
         target = self._target(sha256)
         if target.exists():
             return
-        try:
+        with full_disk_told():
             _make_folder(target.parent)
             write_whole(target, data, self.folder / INCOMING)
-            _sync_folder(target.parent)
-        except OSError as error:
-            if error.errno in _FULL:
-                raise StorageFull("The disk of the uploads folder is full; nothing was stored.") from error
-            raise
+            sync_folder(target.parent)
+
+    def link(self, sha256: str, original: Path) -> None:
+        """The original stays where it is: a symbolic link stands for it. A copy that is here already is kept.
+
+        Raises: StorageFull, OSError (a file system without symbolic links).
+        """
+        target = self._target(sha256)
+        if target.exists():
+            return
+        with full_disk_told():
+            _make_folder(target.parent)
+            link = self.folder / INCOMING / f"{os.getpid()}-{secrets.token_hex(8)}"
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to(original.absolute())
+            os.replace(link, target)
+            sync_folder(target.parent)
+
+    def has(self, sha256: str) -> bool:
+        return self._target(sha256).is_file()
 
     def open(self, sha256: str) -> BinaryIO:
         """Raises: FileNotStored."""
@@ -54,7 +72,7 @@ class LocalPhotoStore:
 
     def remove_leftovers(self) -> int:
         """Delete what a killed process was writing; returns how many files. To be called before any save."""
-        left = [path for path in (self.folder / INCOMING).glob("*") if not _writer_lives(path)]
+        left = [path for path in (self.folder / INCOMING).glob("*") if not writer_lives(path.name)]
         for path in left:
             path.unlink(missing_ok=True)
         return len(left)
@@ -63,6 +81,17 @@ class LocalPhotoStore:
         if not re.fullmatch("[0-9a-f]{64}", sha256):
             raise ValueError("A stored file is named by the 64 hex digits of its SHA-256.")
         return self.folder / original_path(sha256)
+
+
+@contextmanager
+def full_disk_told() -> Iterator[None]:
+    """Raises StorageFull for the errors of a disk without room, or a quota that is used up."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFull("The disk of the uploads folder is full; nothing was stored.") from error
+        raise
 
 
 def write_whole(target: Path, data: bytes, incoming: Path) -> None:
@@ -83,19 +112,19 @@ def write_whole(target: Path, data: bytes, incoming: Path) -> None:
         raise
 
 
-def _writer_lives(path: Path) -> bool:
+def writer_lives(name: str) -> bool:
     """Whether another process may still be writing; this one's own number belonged to an earlier process."""
-    number = path.name.partition("-")[0]
+    number = name.partition("-")[0]
     return number.isdecimal() and int(number) != os.getpid() and psutil.pid_exists(int(number))
 
 
 def _make_folder(folder: Path) -> None:
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """A rename is durable once the folder that holds the name is on disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -70,9 +70,7 @@ def _add_source_files() -> None:
         sa.Column("bytes", sa.BigInteger(), nullable=False),
         sa.Column("mtime_ns", sa.BigInteger(), nullable=False),
         sa.Column("in_place", sa.Boolean(), nullable=False),
-        sa.Column(
-            "photo_id", sa.Integer(), sa.ForeignKey("photos.id", ondelete="CASCADE"), nullable=False, index=True
-        ),
+        sa.Column("photo_id", sa.Integer(), sa.ForeignKey("photos.id", ondelete="SET NULL"), index=True),
         sa.UniqueConstraint("owner", "path"),
         sqlite_autoincrement=True,
     )

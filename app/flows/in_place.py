@@ -1,0 +1,55 @@
+"""Photos whose originals stay where they are: indexed, never copied, never touched."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from sqlmodel import Session, col, select, update
+
+from app.flows import source_files
+from app.flows.ingest import Added, NewItem, add_item, remove_unused_file
+from app.flows.services import Services
+from app.tables import Feedback, Photo, SourceFile
+
+OWN_WORDS = ("item_id", "title", "caption", "category", "tags")
+
+
+def add_in_place(services: Services, item: NewItem, path: Path) -> Added:
+    """Like add_item; if this file was another picture before, the new one takes over its words and votes.
+
+    Raises: what add_item raises.
+    """
+    before = source_files.known(services.database, [str(path)], item.owner).get(str(path))
+    added = add_item(services, replace(item, original=path))
+    old_id = before.photo_id if before and before.in_place else None
+    if old_id not in (None, added.photo.id) and not _has_other_file(services, old_id, path):
+        _supersede(services, old_id, added.photo)
+    return added
+
+
+def _has_other_file(services: Services, photo_id: int, path: Path) -> bool:
+    others = select(SourceFile.path).where(SourceFile.photo_id == photo_id, SourceFile.path != str(path))
+    with services.database.read() as session:
+        return any(Path(other).is_file() for other in session.exec(others))
+
+
+def _supersede(services: Services, old_id: int, new: Photo) -> None:
+    """The old version's bytes are gone, for its file holds the new one."""
+    with services.database.write() as session:
+        old = session.get(Photo, old_id)
+        if old is None:
+            return
+        _hand_over(session, old, session.get_one(Photo, new.id))
+        session.delete(old)
+    services.live_index.forget([old_id])
+    remove_unused_file(services, old.sha256)
+
+
+def _hand_over(session: Session, old: Photo, new: Photo) -> None:
+    votes = update(Feedback).where(col(Feedback.photo_id) == old.id)
+    session.exec(votes.values(photo_id=new.id))
+    words = {name: getattr(old, name) for name in OWN_WORDS}
+    old.item_id = None  # it is unique
+    session.flush()
+    for name, value in words.items():
+        if value and not getattr(new, name):
+            setattr(new, name, value)

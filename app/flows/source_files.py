@@ -1,0 +1,63 @@
+"""Which files outside the library photos came from: a second look at a folder passes over what is known."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlmodel import Session, col, select
+
+from app.database import Database
+from app.tables import DEFAULT_OWNER, SourceFile
+
+FILES_A_QUERY = 500  # databases limit the parameters of one query
+
+
+@dataclass(frozen=True)
+class FileState:
+    """By which a changed file is told from an unchanged one."""
+
+    bytes: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> "FileState":
+        return cls(stat.st_size, stat.st_mtime_ns)
+
+
+def known(database: Database, paths: Sequence[str], owner: str = DEFAULT_OWNER) -> dict[str, SourceFile]:
+    """The rows of those of these absolute paths that have one."""
+    found: dict[str, SourceFile] = {}
+    with database.read() as session:
+        for i in range(0, len(paths), FILES_A_QUERY):
+            part = col(SourceFile.path).in_(paths[i : i + FILES_A_QUERY])
+            rows = session.exec(select(SourceFile).where(SourceFile.owner == owner, part))
+            found.update((row.path, row) for row in rows)
+    return found
+
+
+def note(session: Session, owner: str, path: str, state: FileState, photo_id: int, *, in_place: bool) -> None:
+    """From now on this file in this state is this photo's."""
+    row = _row(session, owner, path) or SourceFile(owner=owner, path=path, bytes=0, mtime_ns=0)
+    row.bytes, row.mtime_ns = state.bytes, state.mtime_ns
+    row.photo_id, row.in_place = photo_id, in_place
+    session.add(row)
+
+
+def gone(database: Database, folder: Path, owner: str = DEFAULT_OWNER) -> Iterator[SourceFile]:
+    """Rows of files below this folder that are not there any more."""
+    below = str(folder) + os.sep
+    last = 0
+    while True:
+        with database.read() as session:
+            after = select(SourceFile).where(SourceFile.owner == owner, col(SourceFile.id) > last)
+            wanted = after.where(col(SourceFile.path).startswith(below, autoescape=True))
+            rows = session.exec(wanted.order_by(col(SourceFile.id)).limit(FILES_A_QUERY)).all()
+        if not rows:
+            return
+        yield from (row for row in rows if not os.path.lexists(row.path))
+        last = rows[-1].id or 0
+
+
+def _row(session: Session, owner: str, path: str) -> SourceFile | None:
+    return session.exec(select(SourceFile).where(SourceFile.owner == owner, SourceFile.path == path)).first()
