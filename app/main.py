@@ -20,7 +20,7 @@ from app.flows.services import Services, Serving
 from app.flows.warm_up import KeepWarm, warm_up
 from app.middleware import MULTIPART_OVERHEAD_BYTES, BodyLimit, RequestContext
 from app.problems import add_problem_handlers, problem_responses
-from app.routers import feedback, models, photos, search, status
+from app.routers import feedback, imports, models, photos, search, status
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -54,10 +54,14 @@ def create_app(
         generate_unique_id_function=operation_id,
         responses=problem_responses(500),
     )
-    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes + MULTIPART_OVERHEAD_BYTES)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=settings.max_upload_bytes + MULTIPART_OVERHEAD_BYTES,
+        elsewhere={"/imports": settings.max_bulk_bytes, "/imports/stream": None},  # a stream has a limit a line
+    )
     app.add_middleware(RequestContext)
     add_problem_handlers(app)
-    for module in (photos, search, feedback, models, status):
+    for module in (imports, photos, search, feedback, models, status):
         app.include_router(module.router)
     app.mount("/web", StaticFiles(directory=status.WEB_DIR))
     _add_docs(app)
@@ -74,10 +78,10 @@ def started(services: Services, prepare: Prepare) -> Iterator[Serving]:
     mover.start()
     keep_warm = KeepWarm(services.serving, services.settings.keep_warm_s)
     keep_warm.start()
-    imports = ImportWorker(services.serving, services.settings.import_workers)
-    imports.start()
+    importing = ImportWorker(services.serving, services.settings.import_workers)
+    importing.start()
     yield services.serving
-    imports.close()
+    importing.close()
     keep_warm.close()
     mover.close()
     services.serving.current.close()

@@ -3,6 +3,7 @@
 import logging
 import secrets
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -75,38 +76,39 @@ def _record(scope: Scope, status: int, seconds: float, request_id: str) -> None:
 class BodyLimit:
     """Refuses a body over the limit: by Content-Length before a byte is read, else as soon as it is passed."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, elsewhere: Mapping[str, int | None]) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._elsewhere = elsewhere  # paths with a limit of their own; None: no limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        limit = self._elsewhere.get(scope.get("path", ""), self._max_bytes)
+        if scope["type"] != "http" or limit is None:
             await self._app(scope, receive, send)
             return
         declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdecimal() and int(declared) > self._max_bytes:
-            request = Request(scope)
-            refusal = problem(
-                request, 413, "too-large", "Too large", self._detail, headers={"Connection": "close"}
-            )
+        if declared.isdecimal() and int(declared) > limit:
+            detail, headers = _detail(limit), {"Connection": "close"}
+            refusal = problem(Request(scope), 413, "too-large", "Too large", detail, headers=headers)
             await refusal(scope, receive, send)
             return
-        await self._app(scope, self._counted(receive), send)
+        await self._app(scope, _counted(receive, limit), send)
 
-    def _counted(self, receive: Receive) -> Receive:
-        seen = 0
 
-        async def receive_counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self._max_bytes:
-                # HTTPException: FastAPI turns any other exception while it parses a form into a 400.
-                raise HTTPException(413, self._detail)
-            return message
+def _counted(receive: Receive, limit: int) -> Receive:
+    seen = 0
 
-        return receive_counted
+    async def receive_counted() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > limit:
+            # HTTPException: FastAPI turns any other exception while it parses a form into a 400.
+            raise HTTPException(413, _detail(limit))
+        return message
 
-    @property
-    def _detail(self) -> str:
-        return f"The request has more than {self._max_bytes:,} bytes."
+    return receive_counted
+
+
+def _detail(limit: int) -> str:
+    return f"The request has more than {limit:,} bytes."

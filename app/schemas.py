@@ -1,13 +1,25 @@
 """Request and response bodies, with the examples that /docs shows."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import PurePath
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from app.tables import ChangeState, ModelChange, Photo, PhotoStatus, QueryKind, original_path
+from app.tables import (
+    ChangeState,
+    Import,
+    ImportItem,
+    ItemStatus,
+    ModelChange,
+    Photo,
+    PhotoStatus,
+    QueryKind,
+    original_path,
+)
 
+ENDED = (ItemStatus.READY, ItemStatus.KNOWN, ItemStatus.FAILED)
 MAX_ID = 2**63 - 1  # what SQLite and PostgreSQL hold in an integer key
 
 
@@ -27,6 +39,7 @@ ShortText = Annotated[CleanText, StringConstraints(strip_whitespace=True, max_le
 LongText = Annotated[CleanText, StringConstraints(strip_whitespace=True, max_length=5000)]
 Tag = Annotated[CleanText, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Tags = Annotated[list[Tag], Field(max_length=100)]
+Sha256 = Annotated[str, StringConstraints(to_lower=True, pattern="^[0-9a-fA-F]{64}$")]
 RowId = Annotated[int, Field(ge=1, le=MAX_ID)]
 
 
@@ -209,6 +222,94 @@ class QueryOut(BaseModel):
 
 class RecentQueries(BaseModel):
     queries: list[QueryOut]
+
+
+class StreamItem(BaseModel):
+    """One line of a stream of items; names as in the CSV and JSONL files that `recollect import` reads."""
+
+    id: ShortText | None = Field(None, description="Your own name for it; unique.")
+    title: ShortText | None = None
+    caption: LongText | None = None
+    category: ShortText | None = None
+    tags: Tags = Field(default_factory=list)
+    image_filename: CleanText | None = None
+    image_base64: str | None = Field(None, description="Without it the item is found by its caption.")
+
+
+class ImportItemOut(BaseModel):
+    id: int
+    name: str = Field(examples=["horses.jpg"])
+    status: ItemStatus
+    photo_id: int | None = Field(description="Once it is ready or known.", examples=[10])
+    problem: str | None = Field(
+        description="The type of the error, as in problem+json.", examples=["broken-media"]
+    )
+    error: str | None = Field(description="The same in words.", examples=["The picture is damaged or cut short."])
+
+    @classmethod
+    def of(cls, item: ImportItem) -> Self:
+        return cls(**item.model_dump(include=set(cls.model_fields)))
+
+
+class ImportAccepted(BaseModel):
+    id: int = Field(description="Of the import; GET its url to follow it.")
+    url: str = Field(examples=["/imports/1"])
+    items: list[ImportItemOut] = Field(description="One for each item sent, in order.")
+
+    @classmethod
+    def of(cls, import_id: int, items: Sequence[ImportItem]) -> Self:
+        return cls(id=import_id, url=f"/imports/{import_id}", items=[ImportItemOut.of(item) for item in items])
+
+
+class ImportItemPage(BaseModel):
+    items: list[ImportItemOut]
+    next_after: int | None = Field(description="Give it as `after` to get the next page; null on the last.")
+
+    @classmethod
+    def of(cls, items: Sequence[ImportItem], *, more: bool) -> Self:
+        return cls(items=[ImportItemOut.of(item) for item in items], next_after=items[-1].id if more else None)
+
+
+class ImportOut(BaseModel):
+    """How far an import is, in items."""
+
+    id: int
+    source: str = Field(description="A folder or file, or how the items came.", examples=["upload"])
+    created_at: datetime
+    total: int
+    waiting: int = Field(description="Accepted, and not in the library yet.")
+    ready: int
+    known: int = Field(description="They were in the library already.")
+    failed: int = Field(description="GET /imports/{id}/items?status=failed tells why.")
+    finished: bool
+    seconds_left: float | None = Field(description="At the average rate so far; null while it is not known.")
+
+    @classmethod
+    def of(cls, found: Import, counts: Mapping[ItemStatus, int], seconds_left: float | None) -> Self:
+        ended = {status.value: counts.get(status, 0) for status in ENDED}
+        total = sum(counts.values())
+        waiting = total - sum(ended.values())
+        return cls(
+            **found.model_dump(include={"id", "source", "created_at"}),
+            **ended,
+            total=total,
+            waiting=waiting,
+            finished=not waiting,
+            seconds_left=seconds_left,
+        )
+
+
+class RetriedItems(BaseModel):
+    retried: int = Field(description="Items that wait again.")
+
+
+class PhotosToCheck(BaseModel):
+    sha256: Annotated[list[Sha256], Field(max_length=10_000, description="Of files, in hex.")]
+
+
+class KnownPhotos(BaseModel):
+    known: dict[str, int] = Field(description="Ids of the photos by SHA-256.")
+    unknown: list[str]
 
 
 class ModelChangeIn(BaseModel):

@@ -22,12 +22,11 @@ class Progress:
     changed_at: datetime
 
     @property
-    def total(self) -> int:
-        return sum(self.counts.values())
-
-    @property
-    def done(self) -> int:
-        return self.total - sum(self.counts.get(status, 0) for status in UNFINISHED)
+    def seconds_left(self) -> float | None:
+        """At the average rate so far; None while it is not known."""
+        left = sum(self.counts.get(status, 0) for status in UNFINISHED)
+        done = sum(self.counts.values()) - left
+        return left * (self.changed_at - self.found.created_at).total_seconds() / done if done else None
 
 
 @dataclass(frozen=True)
