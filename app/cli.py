@@ -59,15 +59,19 @@ def serve(
 def import_photos(
     source: Annotated[Path, typer.Argument(help="A folder, a picture, or a CSV or JSONL file describing items.")],
     workers: Annotated[int, typer.Option(min=1, max=64, help="Photos in work at the same time.")] = 32,
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="Pass over what fits this pattern, as in .gitignore; repeatable.")
+    ] = None,
 ) -> None:
     """Bring photos into the library, whether or not a server runs on it. Known ones are passed over."""
     from app.errors import AppError
-    from app.flows.bulk_import import import_entries, read_source
+    from app.flows.bulk_import import import_entries
+    from app.flows.import_sources import read_source
 
     settings = read_settings()
     set_up_logging("error")
     try:
-        entries = read_source(source)
+        entries = list(read_source(source, ignore or []))
     except (AppError, OSError) as error:
         fail(str(error))
     if not entries:
@@ -318,8 +322,8 @@ def summarize(results: list[Any]) -> int:
 
     counts = Counter(result.outcome for result in results)
     for result in results:
-        if result.outcome is Outcome.FAILED:
-            err.print(f"failed  {result.entry.name}: {result.reason}", markup=False, highlight=False)
+        if result.outcome in {Outcome.FAILED, Outcome.IGNORED}:
+            err.print(f"{result.outcome}  {result.entry.name}: {result.reason}", markup=False, highlight=False)
     out.print(
         f"{counts[Outcome.ADDED]} added, {counts[Outcome.KNOWN]} known already, {counts[Outcome.FAILED]} failed.",
         highlight=False,

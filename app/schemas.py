@@ -1,11 +1,11 @@
 """Request and response bodies, with the examples that /docs shows."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from app.tables import (
     ChangeState,
@@ -34,11 +34,25 @@ def _storable(text: str) -> str:
     return text
 
 
+def _utc(value: object) -> datetime:
+    """ISO 8601 → UTC. Without a zone it is local time and, like a camera's, taken as if it were UTC."""
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).strip())
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("must be a date, or a date and time, as in 2019-07-14T16:20:00+02:00") from None
+
+
+MAX_SHORT, MAX_LONG, MAX_TAG, MAX_TAGS = 255, 5000, 100, 100
+
 CleanText = Annotated[str, AfterValidator(_storable)]
-ShortText = Annotated[CleanText, StringConstraints(strip_whitespace=True, max_length=255)]
-LongText = Annotated[CleanText, StringConstraints(strip_whitespace=True, max_length=5000)]
-Tag = Annotated[CleanText, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
-Tags = Annotated[list[Tag], Field(max_length=100)]
+ShortText = Annotated[CleanText, StringConstraints(strip_whitespace=True, max_length=MAX_SHORT)]
+LongText = Annotated[CleanText, StringConstraints(strip_whitespace=True, max_length=MAX_LONG)]
+Tag = Annotated[CleanText, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_TAG)]
+Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS)]
+UtcTime = Annotated[datetime, BeforeValidator(_utc)]
+Latitude = Annotated[float, Field(ge=-90, le=90, description="Degrees, north positive.", examples=[53.55])]
+Longitude = Annotated[float, Field(ge=-180, le=180, description="Degrees, east positive.", examples=[8.58])]
 Sha256 = Annotated[str, StringConstraints(to_lower=True, pattern="^[0-9a-fA-F]{64}$")]
 RowId = Annotated[int, Field(ge=1, le=MAX_ID)]
 
@@ -90,7 +104,7 @@ class PhotoOut(BaseModel):
     suggested_caption: str | None = Field(examples=["A photo of a horse."])
     suggested_category: str | None = Field(examples=["animals"])
     suggested_tags: list[str] = Field(examples=[["horse", "animal"]])
-    taken_at: datetime | None = Field(description="From the file's EXIF.", examples=["2019-07-14T16:20:00Z"])
+    taken_at: datetime | None = Field(description="Yours, else the EXIF's.", examples=["2019-07-14T16:20:00Z"])
     latitude: float | None = Field(description="Degrees, north positive.", examples=[53.55])
     longitude: float | None = Field(description="Degrees, east positive.", examples=[8.58])
     camera: str | None = Field(examples=["Apple iPhone 12"])
@@ -138,6 +152,15 @@ class PhotoPatch(BaseModel):
     category: ShortText | None = None
     tags: Tags | None = None
     item_id: ShortText | None = None
+
+
+class ItemWords(PhotoPatch):
+    """What may be said of a new item, by whichever way it comes."""
+
+    filename: ShortText = ""
+    taken_at: UtcTime | None = None
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
 
 
 class SearchHit(BaseModel):
@@ -433,3 +456,14 @@ def plain_filename(name: str | None) -> str:
     """A client's file name without folders and control characters, at most 255 characters; it is only shown."""
     last = PurePath((name or "").replace("\\", "/")).name
     return "".join(c for c in last if c.isprintable())[:255]
+
+
+def plain_text(value: object) -> str:
+    """Text as it may be stored: stripped, without NUL and lone surrogates; None becomes empty."""
+    text = "" if value is None else str(value).strip()
+    return text.replace("\x00", "").encode(errors="replace").decode()
+
+
+def printable(name: str) -> str:
+    """A path for people to read: each control character, and each byte that is not UTF-8, becomes �."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)

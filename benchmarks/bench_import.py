@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 
 from app.dependencies import build_services
-from app.flows.bulk_import import Outcome, Result, import_entries, read_source
+from app.flows.bulk_import import Outcome, Result, import_entries
+from app.flows.import_sources import read_source
 from app.flows.services import Services
 from app.flows.warm_up import warm_up
 from app.settings import Settings

@@ -4,15 +4,18 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from app.errors import InvalidRequest, ItemIdTaken
 from app.flows.reindex import embed_in_others
 from app.flows.services import Services
+from app.schemas import ItemWords
 from app.services.decode import DecodedImage
 from app.services.exif import read_capture
 from app.services.interfaces import Suggestion, Vectors
@@ -24,7 +27,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NewItem:
-    """What the caller gives: the bytes of a picture, or none for a text-only item, and the caller's words."""
+    """What the caller gives: the bytes of a picture, or none for a text-only item, and the caller's words.
+
+    taken_at is in UTC, latitude and longitude in degrees, north and east positive; they go before the file's EXIF.
+    Raises: InvalidRequest (only one of latitude and longitude).
+    """
 
     data: bytes | None
     filename: str = ""
@@ -34,12 +41,27 @@ class NewItem:
     tags: list[str] = field(default_factory=list)
     item_id: str | None = None
     owner: str = DEFAULT_OWNER
+    taken_at: datetime | None = None
+    latitude: float | None = None
+    longitude: float | None = None
     original: Path | None = None  # the file stays there and is not copied
 
+    def __post_init__(self) -> None:
+        if (self.latitude is None) != (self.longitude is None):
+            raise InvalidRequest("A place is a latitude and a longitude; one of them is missing.")
 
-def new_item(data: bytes | None, words: Mapping[str, Any]) -> NewItem:
-    """From words as the queue keeps them."""
-    return NewItem(data=data, **words)
+
+def new_item(data: bytes | None, words: Mapping[str, Any], owner: str = DEFAULT_OWNER) -> NewItem:
+    """A NewItem from words as they are stored and sent: fields of ItemWords, taken_at in ISO 8601.
+
+    Raises: InvalidRequest.
+    """
+    try:
+        given = ItemWords.model_validate(dict(words))
+    except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        raise InvalidRequest("; ".join(wrong[:3])) from None
+    return NewItem(data, owner=owner, **given.model_dump(exclude_none=True))
 
 
 @dataclass(frozen=True)
@@ -115,7 +137,7 @@ def add_text(services: Services, item: NewItem) -> Added:
         if known := _known_text(services, item):
             return Added(known, created=False)
         vector = services.encoder.encode_texts([text])[0]
-        added = _insert(services, Photo(**_own_words(item)), vector)
+        added = _insert(services, _text_row(item), vector)
         if added.created:
             services.live_index.add(_id(added.photo), vector)
     return added
@@ -169,6 +191,10 @@ def _own_words(item: NewItem) -> dict[str, Any]:
     }
 
 
+def _text_row(item: NewItem) -> Photo:
+    return Photo(**_own_words(item), taken_at=item.taken_at, latitude=item.latitude, longitude=item.longitude)
+
+
 def _photo_row(item: NewItem, sha256: str, size: int, decoded: DecodedImage, suggestion: Suggestion) -> Photo:
     capture = read_capture(decoded.exif)
     return Photo(
@@ -181,9 +207,9 @@ def _photo_row(item: NewItem, sha256: str, size: int, decoded: DecodedImage, sug
         suggested_tags=list(suggestion.tags),
         suggested_caption=suggestion.caption,
         suggested_category=suggestion.category,
-        taken_at=capture.taken_at,
-        latitude=capture.latitude,
-        longitude=capture.longitude,
+        taken_at=item.taken_at or capture.taken_at,
+        latitude=capture.latitude if item.latitude is None else item.latitude,
+        longitude=capture.longitude if item.longitude is None else item.longitude,
         camera=capture.camera,
     )
 

@@ -13,6 +13,8 @@ from app.flows.services import Services
 from app.problems import problem_responses
 from app.schemas import (
     MAX_ID,
+    Latitude,
+    Longitude,
     LongText,
     PhotoDetail,
     PhotoOut,
@@ -21,6 +23,7 @@ from app.schemas import (
     ShortText,
     Tag,
     UploadOut,
+    UtcTime,
     photo_fields,
     plain_filename,
 )
@@ -65,6 +68,9 @@ def upload_photo(  # noqa: PLR0913, PLR0917 — each parameter is a field of the
     tags: Annotated[LongText | None, Form(description="Separated by commas.", examples=["dog, beach"])] = None,
     category: Annotated[ShortText | None, Form()] = None,
     item_id: Annotated[ShortText | None, Form(description="Your own name for this photo; unique.")] = None,
+    taken_at: Annotated[UtcTime | None, Form(description="ISO 8601; goes before the file's EXIF.")] = None,
+    latitude: Annotated[Latitude | None, Form()] = None,
+    longitude: Annotated[Longitude | None, Form()] = None,
 ) -> UploadOut:
     """Add one photo. When this answers, it is stored for good and the next search finds it."""
     item = ingest.NewItem(
@@ -75,6 +81,9 @@ def upload_photo(  # noqa: PLR0913, PLR0917 — each parameter is a field of the
         category=category,
         tags=split_tags(tags),
         item_id=item_id,
+        taken_at=taken_at,
+        latitude=latitude,
+        longitude=longitude,
     )
     added = ingest.add_item(services, item)
     response.status_code = 201 if added.created else 200
