@@ -1,28 +1,23 @@
 """The command line: `recollect serve | import | search | reindex | models`."""
 
-import logging
-import sys
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from pydantic import ValidationError
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from app.cli_import import import_photos
 from app.settings import Settings
+from app.terminal import build, err, fail, out, read_settings, set_up_logging
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="Self-hosted photo search.")
 models = typer.Typer(no_args_is_help=True, help="Image-text models: what is here, and fetching more.")
 cli.add_typer(models, name="models")
+cli.command("import")(import_photos)
 
 SERVER_ANSWERS_S = 3.0  # a server on the same library takes up a change of model within this time
-
-out = Console()
-err = Console(stderr=True)
 
 
 @cli.command()
@@ -53,43 +48,6 @@ def serve(
         server_header=False,
         timeout_graceful_shutdown=30,
     )
-
-
-@cli.command("import")
-def import_photos(
-    source: Annotated[Path, typer.Argument(help="A folder, a picture, or a CSV or JSONL file describing items.")],
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Photos in work at the same time.")] = 32,
-    ignore: Annotated[
-        list[str] | None, typer.Option(help="Pass over what fits this pattern, as in .gitignore; repeatable.")
-    ] = None,
-) -> None:
-    """Bring photos into the library, whether or not a server runs on it. Known ones are passed over."""
-    from app.errors import AppError
-    from app.flows.bulk_import import import_entries
-    from app.flows.import_sources import read_source
-
-    settings = read_settings()
-    set_up_logging("error")
-    try:
-        entries = list(read_source(source, ignore or []))
-    except (AppError, OSError) as error:
-        fail(str(error))
-    if not entries:
-        fail(f"There are no pictures in {source}.")
-    services = build(settings)
-    results = []
-    with Progress(
-        TextColumn("Importing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err
-    ) as bar:
-        task = bar.add_task("import", total=len(entries))
-
-        def report(result: Any) -> None:
-            results.append(result)
-            bar.advance(task)
-
-        import_entries(services, entries, workers, report)
-    services.close()
-    raise typer.Exit(summarize(results))
 
 
 @cli.command()
@@ -283,63 +241,6 @@ def download_model(
         fail(str(error))
     assert choice.clip is not None, "a named model has weights"
     out.print(f"{choice.space} is on this machine: {choice.clip.path}", highlight=False)
-
-
-def read_settings(**flags: object) -> Settings:
-    """From the environment; flags that are given win. Ends the program with a clear text if one is wrong."""
-    try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
-    except ValidationError as error:
-        for item in error.errors():
-            err.print(f"RECOLLECT_{str(item['loc'][0]).upper()}: {item['msg']}", highlight=False)
-        raise typer.Exit(2) from None
-
-
-def build(settings: Settings, *, voice: bool = False) -> Any:
-    """The services, warm if they are to serve (voice=True); ends with a clear text if something is missing."""
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from app.dependencies import build_services
-    from app.flows.warm_up import warm_up
-    from app.services.weight_files import WeightsRefused
-
-    try:
-        services = build_services(settings, voice=voice)
-        if voice:
-            warm_up(services)
-    except WeightsRefused as error:
-        fail(str(error))
-    except SQLAlchemyError as error:
-        fail(f"The database {settings.database_url} cannot be used: {error}")
-    except OSError as error:
-        fail(f"{error.filename or settings.uploads_dir}: {error.strerror or error}")
-    return services
-
-
-def summarize(results: list[Any]) -> int:
-    """Print counts and what failed; the exit status is 1 only if nothing came through."""
-    from app.flows.bulk_import import Outcome
-
-    counts = Counter(result.outcome for result in results)
-    for result in results:
-        if result.outcome in {Outcome.FAILED, Outcome.IGNORED}:
-            err.print(f"{result.outcome}  {result.entry.name}: {result.reason}", markup=False, highlight=False)
-    out.print(
-        f"{counts[Outcome.ADDED]} added, {counts[Outcome.KNOWN]} known already, {counts[Outcome.FAILED]} failed.",
-        highlight=False,
-    )
-    return int(counts[Outcome.FAILED] == len(results))
-
-
-def fail(message: str, status: int = 1) -> NoReturn:
-    err.print(message, markup=False, highlight=False)
-    raise typer.Exit(status)
-
-
-def set_up_logging(level: str) -> None:
-    logging.basicConfig(
-        stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
-    )
 
 
 def main() -> None:

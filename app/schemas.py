@@ -247,14 +247,12 @@ class RecentQueries(BaseModel):
     queries: list[QueryOut]
 
 
-class StreamItem(BaseModel):
+class StreamItem(ItemWords):
     """One line of a stream of items; names as in the CSV and JSONL files that `recollect import` reads."""
 
+    model_config = ConfigDict(extra="ignore")
+
     id: ShortText | None = Field(None, description="Your own name for it; unique.")
-    title: ShortText | None = None
-    caption: LongText | None = None
-    category: ShortText | None = None
-    tags: Tags = Field(default_factory=list)
     image_filename: CleanText | None = None
     image_base64: str | None = Field(None, description="Without it the item is found by its caption.")
 

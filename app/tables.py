@@ -6,7 +6,7 @@ A change here needs a step in app/migrations, which brings older databases up to
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    String,
     UniqueConstraint,
 )
 from sqlalchemy.engine import Dialect
@@ -82,6 +83,22 @@ class VectorColumn(TypeDecorator[NDArray[np.float32]]):
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> NDArray[np.float32] | None:
         return None if value is None else np.frombuffer(value, dtype="<f4")
+
+
+class PathColumn(TypeDecorator[str]):
+    """A path on this machine. A byte of it that is not UTF-8, which Python shows as U+DC80 to U+DCFF, cannot be
+    stored as text; it is kept as a character of the private use area."""
+
+    impl = String
+    cache_ok = True
+    _stored: ClassVar = {0xDC80 + i: 0xF780 + i for i in range(0x80)}
+    _shown: ClassVar = {0xF780 + i: 0xDC80 + i for i in range(0x80)}
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else value.translate(self._stored)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> str | None:
+        return None if value is None else str(value).translate(self._shown)
 
 
 class Photo(SQLModel, table=True):
@@ -213,7 +230,7 @@ class ImportItem(SQLModel, table=True):
     import_id: int = Field(foreign_key="imports.id", ondelete="CASCADE")
     owner: str = DEFAULT_OWNER
     name: str  # shown in reports
-    path: str | None = None
+    path: str | None = Field(default=None, sa_type=PathColumn)
     staged: str | None = None
     in_place: bool = False
     words: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # the caller's: title, caption, tags, …
@@ -239,7 +256,7 @@ class SourceFile(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     owner: str = DEFAULT_OWNER
-    path: str  # absolute
+    path: str = Field(sa_type=PathColumn)  # absolute
     bytes: int = Field(sa_type=BigInteger)
     mtime_ns: int = Field(sa_type=BigInteger)
     in_place: bool = False

@@ -10,6 +10,7 @@ import logging
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +19,8 @@ import numpy as np
 from PIL import Image
 
 from app.dependencies import build_services
-from app.flows.bulk_import import Outcome, Result, import_entries
-from app.flows.import_sources import read_source
 from app.flows.services import Services
+from app.flows.source_import import Ended, Options, SourceImport
 from app.flows.warm_up import warm_up
 from app.settings import Settings
 from benchmarks import results
@@ -40,6 +40,7 @@ def main(count: int) -> None:
             voice=False,
         )
         warm_up(services)
+        services.serving.switch(services)
         rates = measure_rates(services, Path(folder), count)
         large = measure_large(services)
         services.close()
@@ -65,9 +66,22 @@ def measure_rates(services: Services, folder: Path, count: int) -> list[tuple[fl
 
 def run_import(services: Services, source: Path) -> None:
     """Every photo of the folder; each must be new."""
-    results: list[Result] = []
-    import_entries(services, read_source(source), WORKERS, results.append)
-    assert all(result.outcome == Outcome.ADDED for result in results), "a photo was not imported"
+    tally = Tally()
+    SourceImport(services, source, Options(concurrency=WORKERS), tally).run(threading.Event())
+    assert tally.statuses == {"ready"}, "a photo was not imported"
+
+
+class Tally:
+    """Which states entries ended in."""
+
+    def __init__(self) -> None:
+        self.statuses: set[str] = set()
+
+    def found(self, count: int) -> None:
+        """Nothing is counted."""
+
+    def ended(self, entry: Ended) -> None:
+        self.statuses.add(entry.status)
 
 
 def write_photos(folder: Path, count: int, seed: int) -> None:

@@ -11,6 +11,8 @@ SOURCES = sorted(APP.rglob("*.py"))
 # A module may import from its own layer and from those after it.
 LAYERS = [
     {"app.cli"},
+    {"app.cli_import"},
+    {"app.terminal"},
     {"app.main"},
     {"app.routers", "app.middleware"},
     {"app.dependencies", "app.problems"},

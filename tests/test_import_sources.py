@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 
 from app.errors import AppError, InvalidRequest
-from app.flows.bulk_import import Outcome, Result, import_entries
 from app.flows.import_sources import Entry, Unreadable, path_from_text, path_to_text, read_source
 from app.flows.ingest import Added, add_item, new_item
 from app.flows.takeout import TakeoutFolder, is_year_folder
 from app.tables import Photo
 from tests.conftest import BUSES, DOG, PHOTOS, PIZZA, Running, picture_bytes
+from tests.test_source_import import import_folder
 
 Files = dict[str, "bytes | str | Files"]
 
@@ -658,11 +658,9 @@ def test_what_takeout_does_not_know_and_what_is_too_long_is_left_out(tmp_path: P
     assert item.taken_at is None
 
 
-def test_the_command_reads_a_takeout_and_says_what_it_left_out(app: Running, takeout: Path) -> None:
-    results: list[Result] = []
-    import_entries(app.services, read_source(takeout), 1, results.append)
-    outcomes = sorted(result.outcome for result in results)
-    assert outcomes == [Outcome.ADDED] * 3 + [Outcome.FAILED] + [Outcome.IGNORED] * 2 + [Outcome.KNOWN]
+def test_a_takeout_is_imported_and_what_is_left_out_is_told(app: Running, takeout: Path) -> None:
+    ended = import_folder(app, takeout).all
+    assert sorted(entry.status for entry in ended) == [*["failed"], *["ignored"] * 2, "known", *["ready"] * 3]
     shown = app.client.get("/photos", params={"tag": "Anna"}).json()["photos"]
     assert [photo["filename"] for photo in shown] == ["a?b.jpg"]
     assert shown[0]["taken_at"].startswith("1969-12-31T00:00:00")

@@ -62,6 +62,16 @@ def open_import(services: Services, source: str, owner: str = DEFAULT_OWNER) -> 
     return opened
 
 
+def unfinished(services: Services, source: str, owner: str = DEFAULT_OWNER) -> int | None:
+    """The newest import from this source that is not through: what a stop or a crash has left."""
+    waiting = select(ImportItem.id).where(
+        ImportItem.import_id == Import.id, col(ImportItem.status).in_(UNFINISHED)
+    )
+    wanted = select(Import.id).where(Import.owner == owner, Import.source == source, waiting.exists())
+    with services.database.read() as session:
+        return session.exec(wanted.order_by(col(Import.id).desc())).first()
+
+
 def get_import(session: Session, import_id: int, owner: str = DEFAULT_OWNER) -> Import:
     """Raises: ImportNotFound."""
     found = session.get(Import, import_id)

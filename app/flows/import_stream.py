@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from app.errors import InvalidRequest, TooLarge
 from app.flows.receive import Sent
-from app.schemas import StreamItem, plain_filename
+from app.schemas import ItemWords, StreamItem, plain_filename
 
 WORDS_BYTES = 64 * 2**10  # room on a line beside the picture
 
@@ -69,6 +69,7 @@ def read_line(line: bytes, number: int) -> Sent:
         return Sent(f"line {number}", error=InvalidRequest(reason))
     except binascii.Error:
         return Sent(f"line {number}", error=InvalidRequest("image_base64 is not base64."))
-    words = item.model_dump(include={"title", "caption", "category", "tags"}) | {"item_id": item.id}
+    words = item.model_dump(mode="json", include=set(ItemWords.model_fields), exclude_none=True)
+    words["item_id"] = item.id or item.item_id
     name = plain_filename(item.image_filename) or item.id or f"line {number}"
     return Sent(name, None if image is None else io.BytesIO(image), words)

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy.exc import OperationalError
@@ -158,7 +157,7 @@ def _gone_wrong(item: ImportItem, error: Exception) -> Outcome:
 
 def _brought_in(services: Services, item: ImportItem) -> Outcome:
     data, file = _read(services, item)
-    new = replace(new_item(data, item.words), owner=item.owner)
+    new = new_item(data, item.words, item.owner)
     if item.in_place and item.path:
         added = add_in_place(services, new, Path(item.path))
     else:

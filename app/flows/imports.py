@@ -6,11 +6,12 @@ from datetime import datetime
 
 from sqlmodel import Session, col, func, select
 
+from app.database import Database
 from app.flows.import_queue import UNFINISHED, get_import
 from app.flows.services import Services
 from app.tables import DEFAULT_OWNER, Import, ImportItem, ItemStatus, Photo
 
-SHAS_A_QUERY = 500  # databases limit the parameters of one query
+KEYS_A_QUERY = 500  # databases limit the parameters of one query
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,32 @@ def depth(services: Services) -> int:
         return session.exec(waiting).one()
 
 
-def known_photos(services: Services, sha256s: Sequence[str], owner: str = DEFAULT_OWNER) -> dict[str, int]:
+def waits(services: Services, import_id: int) -> int:
+    """How many items of an import are not through yet."""
+    unfinished = col(ImportItem.status).in_(UNFINISHED)
+    with services.database.read() as session:
+        return session.exec(select(func.count()).where(ImportItem.import_id == import_id, unfinished)).one()
+
+
+def waiting_paths(services: Services, import_id: int | None, paths: Sequence[str]) -> set[str]:
+    """Those of these files that wait in this import already."""
+    found: set[str] = set()
+    waiting = select(ImportItem.path).where(
+        ImportItem.import_id == import_id, col(ImportItem.status).in_(UNFINISHED)
+    )
+    with services.database.read() as session:
+        for i in range(0, len(paths) if import_id else 0, KEYS_A_QUERY):
+            part = col(ImportItem.path).in_(paths[i : i + KEYS_A_QUERY])
+            found.update(path for path in session.exec(waiting.where(part)) if path)
+    return found
+
+
+def known_photos(database: Database, sha256s: Sequence[str], owner: str = DEFAULT_OWNER) -> dict[str, int]:
     """Ids of the photos that are in the library already, by the SHA-256 of their bytes."""
     found: dict[str, int] = {}
-    with services.database.read() as session:
-        for i in range(0, len(sha256s), SHAS_A_QUERY):
-            part = col(Photo.sha256).in_(sha256s[i : i + SHAS_A_QUERY])
+    with database.read() as session:
+        for i in range(0, len(sha256s), KEYS_A_QUERY):
+            part = col(Photo.sha256).in_(sha256s[i : i + KEYS_A_QUERY])
             rows = session.exec(select(Photo.sha256, Photo.id).where(Photo.owner == owner, part))
             found.update((sha256, photo_id) for sha256, photo_id in rows if sha256 and photo_id)
     return found

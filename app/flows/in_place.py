@@ -5,8 +5,10 @@ from pathlib import Path
 
 from sqlmodel import Session, col, select, update
 
+from app.errors import InvalidRequest
 from app.flows import source_files
 from app.flows.ingest import Added, NewItem, add_item, remove_unused_file
+from app.flows.photos import delete_photo
 from app.flows.services import Services
 from app.tables import Feedback, Photo, SourceFile
 
@@ -24,6 +26,27 @@ def add_in_place(services: Services, item: NewItem, path: Path) -> Added:
     if old_id not in (None, added.photo.id) and not _has_other_file(services, old_id, path):
         _supersede(services, old_id, added.photo)
     return added
+
+
+def gone(services: Services, folder: Path) -> list[SourceFile]:
+    """Files below this folder that photos were indexed from in place, and that are not there any more."""
+    return [row for row in source_files.gone(services.database, folder) if row.in_place]
+
+
+def prune(services: Services, folder: Path) -> int:
+    """Take photos out of the library whose files are gone. Returns how many.
+
+    Raises: InvalidRequest if the folder is missing or empty: a disk that is not mounted deletes nothing.
+    """
+    if not folder.is_dir() or not any(folder.iterdir()):
+        raise InvalidRequest(f"{folder} is empty or not there; nothing is taken out of the library.")
+    pruned = 0
+    for row in gone(services, folder):
+        if row.photo_id and not _has_other_file(services, row.photo_id, Path(row.path)):
+            delete_photo(services, row.photo_id)
+            pruned += 1
+        source_files.forget(services.database, row)
+    return pruned
 
 
 def _has_other_file(services: Services, photo_id: int, path: Path) -> bool:

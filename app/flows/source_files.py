@@ -61,3 +61,9 @@ def gone(database: Database, folder: Path, owner: str = DEFAULT_OWNER) -> Iterat
 
 def _row(session: Session, owner: str, path: str) -> SourceFile | None:
     return session.exec(select(SourceFile).where(SourceFile.owner == owner, SourceFile.path == path)).first()
+
+
+def forget(database: Database, row: SourceFile) -> None:
+    """The file is no source any more; a photo that came from it stays."""
+    with database.write() as session:
+        session.delete(session.merge(row))

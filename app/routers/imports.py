@@ -138,7 +138,7 @@ def delete_import(services: ServicesDep, import_id: ImportId) -> None:
 @router.post("/photos/check", responses=problem_responses(422))
 def check_photos(services: ServicesDep, wanted: PhotosToCheck) -> KnownPhotos:
     """Which files are in the library already, by SHA-256: they need not be sent."""
-    known = imports.known_photos(services, wanted.sha256)
+    known = imports.known_photos(services.database, wanted.sha256)
     return KnownPhotos(known=known, unknown=[sha256 for sha256 in wanted.sha256 if sha256 not in known])
 
 

@@ -1,0 +1,238 @@
+"""`recollect import`: photos from folders and lists, once or for good."""
+
+import json
+import signal
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
+from rich.text import Text
+
+from app.settings import Settings
+from app.terminal import build, err, fail, out, read_settings, set_up_logging
+
+if TYPE_CHECKING:  # the flows take seconds to import
+    from app.flows.services import Services
+    from app.flows.source_import import Ended, Options, SourceImport
+
+STOPPED = 130  # exit status, as shells have it for Ctrl-C
+
+
+def import_photos(  # noqa: PLR0913, PLR0917 — each parameter is an option
+    source: Annotated[Path, typer.Argument(help="A folder, a picture, or a CSV or JSONL file describing items.")],
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="Pass over what fits this pattern, as in .gitignore; repeatable.")
+    ] = None,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Index the files where they are; they are never copied or touched.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what an import would do.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each file.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on: bring in what is new or changed, until Ctrl-C.")
+    ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="With --in-place: take photos out of the library whose files are gone.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Photos in work at the same time.")] = 32,
+) -> None:
+    """Bring photos into the library, whether or not a server runs on it. Known ones are passed over.
+
+    Interrupted, the same command goes on where it was.
+    """
+    from app.flows.source_import import Options
+
+    if (prune and not in_place) or (dry_run and (watch or prune)) or (watch and not source.is_dir()):
+        fail("--prune goes with --in-place, --watch with a folder, --dry-run with neither.", status=2)
+    set_up_logging("error")
+    settings = read_settings()
+    options = Options(ignore or (), in_place=in_place, concurrency=workers, bring_back=not watch)
+    if dry_run:
+        raise typer.Exit(foretell(settings, source, options, as_json=as_json))
+    stop = stop_on_signals()
+    services = build(settings)
+    services.serving.switch(services)
+    run = Run(services, source, options, stop, as_json=as_json, prune=prune)
+    status = run.watch() if watch else run.once()
+    services.close()
+    raise typer.Exit(status)
+
+
+class Report:
+    """Counts what became of files, and tells it: failures at once, everything with --json."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.counts: Counter[str] = Counter()
+        self.total = 0
+        self._as_json = as_json
+        self._bar: Progress | None = None
+        self._lock = threading.Lock()
+
+    def show_in(self, bar: Progress) -> None:
+        bar.add_task("import", total=None)
+        self._bar = bar
+
+    def found(self, count: int) -> None:
+        with self._lock:
+            self.total += count
+            self._advance()
+
+    def ended(self, entry: "Ended") -> None:
+        with self._lock:
+            self.counts[entry.status] += 1
+            self._advance()
+            if self._as_json:
+                out.file.write(json.dumps({name: v for name, v in vars(entry).items() if v is not None}) + "\n")
+            elif entry.error:
+                err.print(f"{entry.status}  {entry.name}: {entry.error}", markup=False, highlight=False)
+
+    def _advance(self) -> None:
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], total=self.total, completed=self.counts.total())
+
+    def sum_up(self) -> int:
+        """Print the counts; the exit status is 1 if there was something and nothing of it came through."""
+        if self._as_json:
+            out.file.write(json.dumps({"total": self.total, **self.counts}) + "\n")
+        else:
+            words = {
+                "ready": "added",
+                "new": "new",
+                "known": "known already",
+                "failed": "failed",
+                "ignored": "ignored",
+            }
+            shown = [status for status in words if self.counts[status] or status in ("known", "failed")]
+            if "new" not in shown and "ready" not in shown:
+                shown.insert(0, "ready")
+            out.print(", ".join(f"{self.counts[s]} {words[s]}" for s in shown) + ".", highlight=False)
+        return int(self.counts["failed"] > 0 and self.counts["failed"] == self.total)
+
+
+class Run:
+    """Passes over one source, with a bar while each of them lasts."""
+
+    def __init__(
+        self,
+        services: "Services",
+        source: Path,
+        options: "Options",
+        stop: threading.Event,
+        *,
+        as_json: bool,
+        prune: bool,
+    ) -> None:
+        self._services = services
+        self._source = source.absolute()
+        self._options = options
+        self._stop = stop
+        self._as_json = as_json
+        self._prune = prune
+
+    def once(self) -> int:
+        """The exit status."""
+        report = self._pass()
+        if not report.total and not self._stop.is_set():
+            fail(f"There are no pictures in {self._source}.")
+        status = report.sum_up()
+        if self._stop.is_set():
+            err.print("Stopped. The same command goes on where it was.")
+            return STOPPED
+        return status
+
+    def watch(self) -> int:
+        """Until a signal; each pass that has found something new is summed up."""
+        from app.flows.watch import watch
+
+        def one_pass() -> None:
+            report = self._pass()
+            if report.counts.total() > report.counts["known"]:
+                report.sum_up()
+
+        watch(self._source, one_pass, self._stop)
+        return 0
+
+    def _pass(self) -> Report:
+        from app.errors import AppError
+        from app.flows.source_import import SourceImport
+
+        report = Report(as_json=self._as_json)
+        source_import = SourceImport(self._services, self._source, self._options, report)
+        columns = (State(source_import), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+        with Progress(*columns, console=err) as bar:
+            report.show_in(bar)
+            try:
+                source_import.run(self._stop)
+                self._look_for_gone()
+            except (AppError, OSError) as error:
+                fail(str(error))
+        return report
+
+    def _look_for_gone(self) -> None:
+        from app.flows import in_place
+
+        if self._options.in_place and self._source.is_dir() and not self._stop.is_set():
+            if self._prune:
+                pruned = in_place.prune(self._services, self._source)
+                if pruned:
+                    err.print(f"{pruned} photos whose files are gone were taken out of the library.")
+            elif gone := in_place.gone(self._services, self._source):
+                err.print(f"{len(gone)} files are gone; --prune takes their photos out of the library.")
+
+
+class State(ProgressColumn):
+    """What is going on: importing, or waiting and for what."""
+
+    def __init__(self, source_import: "SourceImport") -> None:
+        super().__init__()
+        self._import = source_import
+
+    def render(self, task: Task) -> Text:
+        return Text(self._import.paused or "Importing")
+
+
+class Rate(ProgressColumn):
+    """Files a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+
+def foretell(settings: Settings, source: Path, options: "Options", *, as_json: bool) -> int:
+    """The exit status of a dry run."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from app.database import Database
+    from app.errors import AppError
+    from app.flows.source_import import dry_run
+
+    report = Report(as_json=as_json)
+    try:
+        database = Database(settings.database_url, settings.busy_timeout_s)
+        for entry in dry_run(database, settings, source, options):
+            report.found(1)
+            report.ended(entry)
+            if entry.status == "new" and not as_json:
+                out.print(f"new  {entry.name}", markup=False, highlight=False)
+    except (AppError, OSError) as error:
+        fail(str(error))
+    except SQLAlchemyError as error:
+        fail(f"The database {settings.database_url} cannot be used: {error}")
+    return report.sum_up()
+
+
+def stop_on_signals() -> threading.Event:
+    """Set by Ctrl-C or a polite kill: what is in work is finished. A second Ctrl-C ends at once."""
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    return stop

@@ -1,0 +1,56 @@
+"""What the commands share: settings, services, and words for the person at the terminal."""
+
+import logging
+import sys
+from typing import Any, NoReturn
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from app.settings import Settings
+
+out = Console()
+err = Console(stderr=True)
+
+
+def read_settings(**flags: object) -> Settings:
+    """From the environment; flags that are given win. Ends the program with a clear text if one is wrong."""
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        for item in error.errors():
+            err.print(f"RECOLLECT_{str(item['loc'][0]).upper()}: {item['msg']}", highlight=False)
+        raise typer.Exit(2) from None
+
+
+def build(settings: Settings, *, voice: bool = False) -> Any:
+    """The services, warm if they are to serve (voice=True); ends with a clear text if something is missing."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from app.dependencies import build_services
+    from app.flows.warm_up import warm_up
+    from app.services.weight_files import WeightsRefused
+
+    try:
+        services = build_services(settings, voice=voice)
+        if voice:
+            warm_up(services)
+    except WeightsRefused as error:
+        fail(str(error))
+    except SQLAlchemyError as error:
+        fail(f"The database {settings.database_url} cannot be used: {error}")
+    except OSError as error:
+        fail(f"{error.filename or settings.uploads_dir}: {error.strerror or error}")
+    return services
+
+
+def fail(message: str, status: int = 1) -> NoReturn:
+    err.print(message, markup=False, highlight=False)
+    raise typer.Exit(status)
+
+
+def set_up_logging(level: str) -> None:
+    logging.basicConfig(
+        stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
+    )
