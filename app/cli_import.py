@@ -178,9 +178,9 @@ class Run:
             if self._prune:
                 pruned = in_place.prune(self._services, self._source)
                 if pruned:
-                    err.print(f"{pruned} photos whose files are gone were taken out of the library.")
+                    err.print(f"Taken out of the library, because their files are gone: {pruned} photos.")
             elif gone := in_place.gone(self._services, self._source):
-                err.print(f"{len(gone)} files are gone; --prune takes their photos out of the library.")
+                err.print(f"Files that are gone: {len(gone)}. --prune takes their photos out of the library.")
 
 
 class State(ProgressColumn):

@@ -125,9 +125,11 @@ def claim(
 def finish(services: Services, outcomes: Sequence[Outcome]) -> None:
     """Write down what became of items; what was staged of those that are through with is deleted.
 
-    Not waiting for the disk is safe: what a power cut takes back is done again, and found to be known.
+    Only before a file is deleted must it be durable: what a power cut takes back is done again, and found to be
+    known.
     """
-    with services.database.log() as session:
+    staged = any(outcome.item.staged for outcome in outcomes)
+    with services.database.write() if staged else services.database.log() as session:
         for outcome in outcomes:
             _write(session, outcome)
     for outcome in outcomes:
