@@ -7,11 +7,15 @@ AppError                        500  internal-error
 ├── FileNotStored               404  file-not-found
 ├── FeedbackNotFound            404  feedback-not-found
 ├── ImportNotFound              404  import-not-found
+├── UploadNotFound              404  upload-not-found
 ├── ItemIdTaken                 409  item-id-taken
+├── OffsetConflict              409  offset-conflict    (Upload-Offset)
+├── UnsupportedProtocol         412  unsupported-protocol
 ├── TooLarge                    413  too-large
 ├── UnsupportedMedia            415  unsupported-media
 ├── BrokenMedia                 422  broken-media
 ├── NoSpeech                    422  no-speech
+├── ChecksumMismatch            460  checksum-mismatch
 ├── Overloaded                  503  overloaded         (Retry-After)
 ├── CapabilityMissing           503  capability-missing
 ├── EncoderFailed               500  encoder-failed
@@ -62,8 +66,30 @@ class ImportNotFound(AppError):
     status, slug, title = 404, "import-not-found", "No such import"
 
 
+class UploadNotFound(AppError):
+    status, slug, title = 404, "upload-not-found", "No such resumable upload"
+
+
 class ItemIdTaken(AppError):
     status, slug, title = 409, "item-id-taken", "This item_id belongs to another photo"
+
+
+class OffsetConflict(AppError):
+    """A part of a resumable upload does not begin where the parts before it end, which is at `offset` bytes."""
+
+    status, slug, title = 409, "offset-conflict", "This part does not come next"
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"The next byte is number {offset}.", headers={"Upload-Offset": str(offset)})
+
+
+class UnsupportedProtocol(AppError):
+    """Another version of tus, or none; the client may try again with one of `versions`."""
+
+    status, slug, title = 412, "unsupported-protocol", "Unsupported version of the protocol"
+
+    def __init__(self, versions: str) -> None:
+        super().__init__(f"The header Tus-Resumable must be {versions}.", headers={"Tus-Version": versions})
 
 
 class TooLarge(AppError):
@@ -80,6 +106,12 @@ class BrokenMedia(AppError):
 
 class NoSpeech(AppError):
     status, slug, title = 422, "no-speech", "No speech heard"
+
+
+class ChecksumMismatch(AppError):
+    """What has arrived is not what was sent; the status is that of tus."""
+
+    status, slug, title = 460, "checksum-mismatch", "The checksum does not fit"
 
 
 class Overloaded(AppError):

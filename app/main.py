@@ -16,11 +16,12 @@ from app import __version__
 from app.dependencies import build_services, prepare_successor
 from app.flows.import_worker import ImportWorker
 from app.flows.model_mover import ModelMover, Prepare
+from app.flows.resumable import expire
 from app.flows.services import Services, Serving
 from app.flows.warm_up import KeepWarm, warm_up
-from app.middleware import MULTIPART_OVERHEAD_BYTES, BodyLimit, RequestContext
+from app.middleware import MULTIPART_OVERHEAD_BYTES, BodyLimit, RequestContext, TusRules
 from app.problems import add_problem_handlers, problem_responses
-from app.routers import feedback, imports, models, photos, search, status
+from app.routers import feedback, imports, models, photos, search, status, tus
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -59,9 +60,10 @@ def create_app(
         max_bytes=settings.max_upload_bytes + MULTIPART_OVERHEAD_BYTES,
         elsewhere={"/imports": settings.max_bulk_bytes, "/imports/stream": None},  # a stream has a limit a line
     )
+    app.add_middleware(TusRules)
     app.add_middleware(RequestContext)
     add_problem_handlers(app)
-    for module in (imports, photos, search, feedback, models, status):
+    for module in (imports, tus, photos, search, feedback, models, status):
         app.include_router(module.router)
     app.mount("/web", StaticFiles(directory=status.WEB_DIR))
     _add_docs(app)
@@ -74,6 +76,7 @@ def started(services: Services, prepare: Prepare) -> Iterator[Serving]:
     warm_up(services)
     services.live_index.start()
     services.serving.switch(services)
+    expire(services)
     mover = ModelMover(services.serving, prepare)
     mover.start()
     keep_warm = KeepWarm(services.serving, services.settings.keep_warm_s)

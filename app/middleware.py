@@ -17,6 +17,7 @@ from app.telemetry import Telemetry
 logger = logging.getLogger("app.access")
 
 MULTIPART_OVERHEAD_BYTES = 2**20  # boundaries, part headers and text fields beside the file itself
+TUS_VERSION = "1.0.0"
 PAGE_POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
     "object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
@@ -71,6 +72,28 @@ def _record(scope: Scope, status: int, seconds: float, request_id: str) -> None:
         telemetry.requests.labels(scope["method"], route, str(status)).inc()
         telemetry.request_seconds.labels(route).observe(seconds)
     logger.info("%s %s %d %.1fms %s", scope["method"], scope["path"], status, seconds * 1000, request_id)
+
+
+class TusRules:
+    """What the tus protocol asks of every request and answer below /files."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith("/files"):
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_version(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Tus-Resumable"] = TUS_VERSION
+            await send(message)
+
+        override = Headers(scope=scope).get("x-http-method-override")
+        if scope["method"] == "POST" and override in {"PATCH", "DELETE"}:  # for proxies that know neither
+            scope["method"] = override
+        await self._app(scope, receive, send_with_version)
 
 
 class BodyLimit:

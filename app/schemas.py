@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePath
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -465,3 +465,25 @@ def plain_text(value: object) -> str:
 def printable(name: str) -> str:
     """A path for people to read: each control character, and each byte that is not UTF-8, becomes �."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+
+
+def split_tags(text: str | None) -> list[str]:
+    """`dog, beach` → ["dog", "beach"]; each once, in order."""
+    return list(dict.fromkeys(tag for part in (text or "").split(",") if (tag := part.strip())))
+
+
+class UploadMetadata(BaseModel):
+    """What the header Upload-Metadata of a resumable upload says; other keys are kept, and not used."""
+
+    filename: Annotated[str, AfterValidator(plain_filename)] = ""
+    title: ShortText | None = None
+    caption: LongText | None = None
+    tags: Annotated[Tags, BeforeValidator(split_tags)] = Field(default_factory=list)
+    category: ShortText | None = None
+    item_id: ShortText | None = None
+    import_id: RowId | None = None
+    sha256: Annotated[str, StringConstraints(to_lower=True, pattern="^[0-9a-fA-F]{64}$")] | None = None
+
+    def words(self) -> dict[str, Any]:
+        """As the queue of imports keeps them."""
+        return self.model_dump(exclude={"import_id", "sha256"}, exclude_defaults=True)

@@ -54,6 +54,9 @@ class Settings(BaseSettings):
         60, ge=0, le=3600, description="How often the models are used once, so that they stay in memory; 0: never."
     )
 
+    resumable_ttl_s: float = Field(
+        604800, gt=0, description="How long a resumable upload is kept; what is not complete by then is deleted."
+    )
     max_upload_bytes: int = Field(50 * 2**20, ge=1, description="Largest accepted file.")
     max_bulk_bytes: int = Field(2**30, ge=1, description="Largest request with many files.")
     max_pixels: int = Field(50_000_000, ge=1, description="Largest accepted picture, width times height.")

@@ -14,7 +14,6 @@ from app.flows.import_stream import Lines, longest_line, read_line
 from app.flows.receive import Sent, receive
 from app.flows.services import Services, Serving
 from app.problems import problem_responses
-from app.routers.photos import split_tags
 from app.schemas import (
     MAX_ID,
     ImportAccepted,
@@ -27,6 +26,7 @@ from app.schemas import (
     RowId,
     ShortText,
     plain_filename,
+    split_tags,
 )
 from app.tables import ImportItem, ItemStatus
 

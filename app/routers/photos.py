@@ -26,6 +26,7 @@ from app.schemas import (
     UtcTime,
     photo_fields,
     plain_filename,
+    split_tags,
 )
 from app.tables import Photo
 
@@ -154,11 +155,6 @@ def get_photo_thumbnail(
         media_type="image/webp",
         headers={"Cache-Control": "private, max-age=31536000, immutable"},
     )
-
-
-def split_tags(text: str | None) -> list[str]:
-    """`dog, beach` → ["dog", "beach"]; each once, in order."""
-    return list(dict.fromkeys(tag for part in (text or "").split(",") if (tag := part.strip())))
 
 
 def _stored(services: Services, photo_id: int) -> tuple[Photo, str]:

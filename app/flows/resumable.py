@@ -1,0 +1,169 @@
+"""Uploads that survive a bad line: bytes are added to a file, and a whole file goes into the queue of imports.
+
+How much has arrived is the size of the file and stands nowhere else, so a crash at any byte leaves nothing to
+mend. The row stays until it expires, also when the file has gone: a client that missed the answer to its last part
+learns from it that everything has arrived.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+
+from sqlmodel import Session, col, select
+
+from app.errors import ChecksumMismatch, OffsetConflict, TooLarge, UploadNotFound
+from app.flows.import_queue import Incoming, enqueue, get_import
+from app.flows.services import Services
+from app.schemas import UploadMetadata
+from app.services import growing_file
+from app.tables import DEFAULT_OWNER, Import, PartialUpload, utc_now
+
+# Keys of PartialUpload.words.
+METADATA = "metadata"  # as the client gave it
+ITEM = "item"  # id of the item in the queue that the whole file has become
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an upload is."""
+
+    upload: PartialUpload
+    offset: int  # bytes that have arrived for good
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        metadata: dict[str, str] = self.upload.words[METADATA]
+        return metadata
+
+    @property
+    def item_id(self) -> int | None:
+        """The item of the import that the file has become; None until all of it has arrived."""
+        return self.upload.words.get(ITEM)
+
+
+def create(services: Services, length: int, metadata: dict[str, str]) -> Progress:
+    """An upload of `length` bytes, none of which has arrived; `metadata` fits UploadMetadata.
+
+    Raises: TooLarge, ImportNotFound, StorageFull.
+    """
+    limit = services.settings.max_upload_bytes
+    if length > limit:
+        raise TooLarge(f"The file has more than {limit:,} bytes.")
+    expire(services)
+    known = UploadMetadata.model_validate(metadata)
+    with services.database.write() as session:
+        upload = PartialUpload(
+            id=services.staging.new_name(),
+            import_id=_import_for(session, known),
+            length=length,
+            name=known.filename,
+            words={METADATA: metadata},
+            expires_at=utc_now() + timedelta(seconds=services.settings.resumable_ttl_s),
+        )
+        session.add(upload)
+        growing_file.start(services.staging.path(upload.id))
+    return Progress(upload, 0)
+
+
+def append(services: Services, upload: PartialUpload, offset: int, block: bytes) -> int:
+    """The offset after this block. No lock outlives a block, so a dead connection never keeps a living one out.
+
+    Raises: OffsetConflict (another request has added bytes meanwhile), TooLarge, StorageFull.
+    """
+    if offset + len(block) > upload.length:
+        raise TooLarge(f"The upload was announced with {upload.length:,} bytes.")
+    with services.photo_locks(_lock(upload.id)):
+        try:
+            return growing_file.append(services.staging.path(upload.id), offset, block)
+        except FileNotFoundError:  # another request has completed it, and the file is in the library already
+            raise OffsetConflict(upload.length) from None
+
+
+def progress(services: Services, upload_id: str) -> Progress:
+    """What is on disk for good. If that is the whole file, it is in the queue when this returns.
+
+    Raises: UploadNotFound, ChecksumMismatch (the upload is gone).
+    """
+    with services.photo_locks(_lock(upload_id)):
+        found = Progress(_find(services, upload_id), 0)
+        if found.item_id:
+            return Progress(found.upload, found.upload.length)
+        try:
+            offset = growing_file.durable_size(services.staging.path(upload_id))
+        except FileNotFoundError:
+            raise UploadNotFound("This upload has been removed.") from None
+        if offset == found.upload.length:
+            return Progress(_finish(services, found), offset)
+        return Progress(found.upload, offset)
+
+
+def terminate(services: Services, upload_id: str) -> None:
+    """What has arrived is deleted; a whole file stays in its import. Raises: UploadNotFound."""
+    with services.photo_locks(_lock(upload_id)):
+        _remove(services, _find(services, upload_id).id)
+
+
+def expire(services: Services) -> int:
+    """Remove what has been abandoned; returns how many uploads."""
+    with services.database.read() as session:
+        expired = session.exec(select(PartialUpload.id).where(col(PartialUpload.expires_at) <= utc_now())).all()
+    for upload_id in expired:
+        with services.photo_locks(_lock(upload_id)):
+            _remove(services, upload_id)
+    return len(expired)
+
+
+def _finish(services: Services, whole: Progress) -> PartialUpload:
+    """Raises: ChecksumMismatch."""
+    upload, metadata = whole.upload, UploadMetadata.model_validate(whole.metadata)
+    path = services.staging.path(upload.id)
+    if metadata.sha256 and metadata.sha256 != growing_file.sha256_of(path):
+        _remove(services, upload.id)
+        raise ChecksumMismatch("The file does not have the SHA-256 that was announced for it; it is discarded.")
+    with services.database.write() as session:
+        incoming = Incoming(upload.name, metadata.words(), staged=upload.id)
+        item = enqueue(session, upload.import_id, [incoming])[0]
+        upload.words = {**upload.words, ITEM: item.id}
+        session.add(upload)
+    services.queue_changed.set()
+    return upload
+
+
+def _remove(services: Services, upload_id: str) -> None:
+    """The file first: after a crash in between, the row still says what has to go."""
+    with services.database.write() as session:
+        upload = session.get(PartialUpload, upload_id)
+        if upload is None:
+            return
+        if ITEM not in upload.words:  # else the file belongs to the queue
+            services.staging.delete(upload_id)
+        session.delete(upload)
+
+
+def _find(services: Services, upload_id: str) -> PartialUpload:
+    """Raises: UploadNotFound."""
+    with services.database.read() as session:
+        upload = session.get(PartialUpload, upload_id)
+    if upload is None or upload.expires_at.replace(tzinfo=UTC) <= utc_now():
+        raise UploadNotFound("There is no such upload, or it has expired.")
+    return upload
+
+
+def _import_for(session: Session, metadata: UploadMetadata) -> int:
+    """The one that the client names, else the one of today. Raises: ImportNotFound."""
+    if metadata.import_id:
+        return _id(get_import(session, metadata.import_id))
+    source = f"resumable uploads of {utc_now():%Y-%m-%d}"
+    of_today = select(Import).where(Import.owner == DEFAULT_OWNER, Import.source == source)
+    found = session.exec(of_today).first() or Import(source=source)
+    session.add(found)
+    session.flush()
+    return _id(found)
+
+
+def _id(found: Import) -> int:
+    assert found.id is not None, "a stored import has an id"
+    return found.id
+
+
+def _lock(upload_id: str) -> str:
+    return f"upload {upload_id}"
