@@ -1,5 +1,6 @@
 """Request and response bodies, with the examples that /docs shows."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Annotated, Self
@@ -365,4 +366,4 @@ def plain_text(value: object) -> str:
 
 def printable(name: str) -> str:
     """A path for people to read: each control character, and each byte that is not UTF-8, becomes �."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", name)
