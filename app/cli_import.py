@@ -87,7 +87,9 @@ class Report:
             if self._as_json:
                 out.file.write(json.dumps({name: v for name, v in vars(entry).items() if v is not None}) + "\n")
             elif entry.error:
-                err.print(f"{entry.status}  {entry.name}: {entry.error}", markup=False, highlight=False)
+                err.print(
+                    f"{entry.status}  {entry.name}: {entry.error}", markup=False, highlight=False, soft_wrap=True
+                )
 
     def _advance(self) -> None:
         if self._bar:
@@ -126,7 +128,7 @@ class Run:
         prune: bool,
     ) -> None:
         self._services = services
-        self._source = source.absolute()
+        self._source = source
         self._options = options
         self._stop = stop
         self._as_json = as_json
@@ -175,11 +177,12 @@ class Run:
         from app.flows import in_place
 
         if self._options.in_place and self._source.is_dir() and not self._stop.is_set():
+            folder = self._source.absolute()
             if self._prune:
-                pruned = in_place.prune(self._services, self._source)
+                pruned = in_place.prune(self._services, folder)
                 if pruned:
                     err.print(f"Taken out of the library, because their files are gone: {pruned} photos.")
-            elif gone := in_place.gone(self._services, self._source):
+            elif gone := in_place.gone(self._services, folder):
                 err.print(f"Files that are gone: {len(gone)}. --prune takes their photos out of the library.")
 
 

@@ -1,5 +1,6 @@
 """Request and response bodies, with the examples that /docs shows."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePath
@@ -464,7 +465,7 @@ def plain_text(value: object) -> str:
 
 def printable(name: str) -> str:
     """A path for people to read: each control character, and each byte that is not UTF-8, becomes �."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", name)
 
 
 def split_tags(text: str | None) -> list[str]:
@@ -482,7 +483,7 @@ class UploadMetadata(BaseModel):
     category: ShortText | None = None
     item_id: ShortText | None = None
     import_id: RowId | None = None
-    sha256: Annotated[str, StringConstraints(to_lower=True, pattern="^[0-9a-fA-F]{64}$")] | None = None
+    sha256: Sha256 | None = None
 
     def words(self) -> dict[str, Any]:
         """As the queue of imports keeps them."""

@@ -264,16 +264,20 @@ class SourceFile(SQLModel, table=True):
 
 
 class PartialUpload(SQLModel, table=True):
-    """A resumable upload that is not complete yet; what has arrived is the file of this name below the uploads."""
+    """A resumable upload; what has arrived is the file of this name in the staging folder.
+
+    Once whole, the file belongs to the item of the queue that it has become; the row stays until it expires.
+    """
 
     __tablename__ = "partial_uploads"
 
     id: str = Field(primary_key=True)  # random, and not to be guessed
     owner: str = DEFAULT_OWNER
     import_id: int = Field(foreign_key="imports.id", ondelete="CASCADE")
-    length: int = Field(sa_type=BigInteger)  # bytes when it is complete
+    item_id: int | None = None  # no foreign key: the item may be forgotten first
+    length: int = Field(sa_type=BigInteger)  # bytes when it is whole
     name: str = ""
-    words: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    words: dict[str, str] = Field(default_factory=dict, sa_type=JSON)  # the client's metadata
     created_at: datetime = Field(default_factory=utc_now)
     expires_at: datetime
 

@@ -46,7 +46,7 @@ def build(settings: Settings, *, voice: bool = False) -> Any:
 
 
 def fail(message: str, status: int = 1) -> NoReturn:
-    err.print(message, markup=False, highlight=False)
+    err.print(message, markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(status)
 
 

@@ -114,7 +114,7 @@ def test_a_hundred_thousand_tiny_photos_do_not_grow_the_memory(tmp_path: Path) -
     server = Server(tmp_path)
     server.run("import", str(folder), "--dry-run", "--ignore", "*")  # makes the tables
     sizes: dict[int, int] = {}
-    command = [RECOLLECT, "import", str(folder)]
+    command = [str(RECOLLECT), "import", str(folder)]
     with subprocess.Popen(command, env=server.environment, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None:
             time.sleep(1)

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from app.errors import InvalidRequest
 from app.flows.folder_walk import IgnoreRules, Listing, walk
@@ -135,18 +134,3 @@ def _find(folder: Path, image: str) -> Path | None:
 def _tags(value: object) -> list[str]:
     parts = value if isinstance(value, list) else plain_text(value).replace(";", ",").split(",")
     return list(dict.fromkeys(text for part in parts if (text := plain_text(part))))
-
-
-def path_to_text(path: Path) -> str:
-    """An absolute path for the database, which takes valid Unicode only: one that is none becomes a file: URI."""
-    text = str(path)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return path.as_uri()
-    return text
-
-
-def path_from_text(text: str) -> Path:
-    """The path that path_to_text was given."""
-    return Path(os.fsdecode(unquote_to_bytes(text.removeprefix("file://"))) if text.startswith("file:") else text)

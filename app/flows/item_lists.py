@@ -9,17 +9,7 @@ from typing import TextIO
 
 from app.errors import InvalidRequest
 
-COLUMNS = (
-    "id",
-    "image_filename",
-    "caption",
-    "title",
-    "tags",
-    "category",
-    "taken_at",
-    "latitude",
-    "longitude",
-)
+COLUMNS = ("id", "image_filename", "caption", "title", "tags", "category", "taken_at", "latitude", "longitude")
 MAX_LINE_CHARS = 2**20
 
 Row = tuple[int, Mapping[str, object] | str]  # its line, and its fields, or in words why it cannot be read

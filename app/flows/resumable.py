@@ -17,10 +17,6 @@ from app.schemas import UploadMetadata
 from app.services import growing_file
 from app.tables import DEFAULT_OWNER, Import, PartialUpload, utc_now
 
-# Keys of PartialUpload.words.
-METADATA = "metadata"  # as the client gave it
-ITEM = "item"  # id of the item in the queue that the whole file has become
-
 
 @dataclass(frozen=True)
 class Progress:
@@ -28,16 +24,6 @@ class Progress:
 
     upload: PartialUpload
     offset: int  # bytes that have arrived for good
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        metadata: dict[str, str] = self.upload.words[METADATA]
-        return metadata
-
-    @property
-    def item_id(self) -> int | None:
-        """The item of the import that the file has become; None until all of it has arrived."""
-        return self.upload.words.get(ITEM)
 
 
 def create(services: Services, length: int, metadata: dict[str, str]) -> Progress:
@@ -56,7 +42,7 @@ def create(services: Services, length: int, metadata: dict[str, str]) -> Progres
             import_id=_import_for(session, known),
             length=length,
             name=known.filename,
-            words={METADATA: metadata},
+            words=metadata,
             expires_at=utc_now() + timedelta(seconds=services.settings.resumable_ttl_s),
         )
         session.add(upload)
@@ -85,14 +71,14 @@ def progress(services: Services, upload_id: str) -> Progress:
     """
     with services.photo_locks(_lock(upload_id)):
         found = Progress(_find(services, upload_id), 0)
-        if found.item_id:
+        if found.upload.item_id:
             return Progress(found.upload, found.upload.length)
         try:
             offset = growing_file.durable_size(services.staging.path(upload_id))
         except FileNotFoundError:
             raise UploadNotFound("This upload has been removed.") from None
         if offset == found.upload.length:
-            return Progress(_finish(services, found), offset)
+            return Progress(_finish(services, found.upload), offset)
         return Progress(found.upload, offset)
 
 
@@ -112,17 +98,16 @@ def expire(services: Services) -> int:
     return len(expired)
 
 
-def _finish(services: Services, whole: Progress) -> PartialUpload:
+def _finish(services: Services, upload: PartialUpload) -> PartialUpload:
     """Raises: ChecksumMismatch."""
-    upload, metadata = whole.upload, UploadMetadata.model_validate(whole.metadata)
+    metadata = UploadMetadata.model_validate(upload.words)
     path = services.staging.path(upload.id)
     if metadata.sha256 and metadata.sha256 != growing_file.sha256_of(path):
         _remove(services, upload.id)
         raise ChecksumMismatch("The file does not have the SHA-256 that was announced for it; it is discarded.")
     with services.database.write() as session:
         incoming = Incoming(upload.name, metadata.words(), staged=upload.id)
-        item = enqueue(session, upload.import_id, [incoming])[0]
-        upload.words = {**upload.words, ITEM: item.id}
+        upload.item_id = enqueue(session, upload.import_id, [incoming])[0].id
         session.add(upload)
     services.queue_changed.set()
     return upload
@@ -134,7 +119,7 @@ def _remove(services: Services, upload_id: str) -> None:
         upload = session.get(PartialUpload, upload_id)
         if upload is None:
             return
-        if ITEM not in upload.words:  # else the file belongs to the queue
+        if upload.item_id is None:  # else the file belongs to the queue
             services.staging.delete(upload_id)
         session.delete(upload)
 

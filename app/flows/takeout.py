@@ -146,7 +146,7 @@ class _Sidecar(BaseModel):
         words = {
             "filename": plain_filename(self.title),
             "caption": plain_text(self.description)[:MAX_LONG],
-            "tags": tags_of([*(person.name for person in self.people), FAVORITE * self.favorited, album]),
+            "tags": tags_of([*(person.name for person in self.people), FAVORITE if self.favorited else "", album]),
             "taken_at": datetime.fromtimestamp(seconds, UTC).isoformat() if seconds else None,
             "latitude": place and place.latitude,
             "longitude": place and place.longitude,

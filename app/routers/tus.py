@@ -97,8 +97,8 @@ def get_upload_offset(services: ServicesDep, upload_id: UploadId) -> Response:
     """How much has arrived for good: where the next part has to begin."""
     progress = resumable.progress(services, upload_id)
     headers = {"Upload-Length": str(progress.upload.length), "Cache-Control": "no-store"}
-    if progress.metadata:
-        headers["Upload-Metadata"] = write_metadata(progress.metadata)
+    if progress.upload.words:
+        headers["Upload-Metadata"] = write_metadata(progress.upload.words)
     return Response(headers=headers | _headers(progress))
 
 
@@ -195,4 +195,4 @@ def _headers(progress: Progress) -> dict[str, str]:
         "Upload-Expires": format_datetime(upload.expires_at.replace(tzinfo=UTC), usegmt=True),
         "Recollect-Import": str(upload.import_id),
     }
-    return headers | ({"Recollect-Item": str(progress.item_id)} if progress.item_id else {})
+    return headers | ({"Recollect-Item": str(progress.upload.item_id)} if progress.upload.item_id else {})

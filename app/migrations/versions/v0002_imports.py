@@ -82,6 +82,7 @@ def _add_partial_uploads() -> None:
         sa.Column("id", sa.String(), primary_key=True),
         sa.Column("owner", sa.String(), nullable=False),
         sa.Column("import_id", sa.Integer(), sa.ForeignKey("imports.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("item_id", sa.Integer()),
         sa.Column("length", sa.BigInteger(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("words", sa.JSON(), nullable=False),
