@@ -342,7 +342,7 @@ def test_every_file_of_the_corpus_is_decoded_or_refused(decoder: ImageDecoder) -
     for name, (outcome, kind, *size) in corpus().items():
         try:
             result = decoder.decode((folder / name).read_bytes())
-            turned = result.exif.get(ExifTags.Base.Orientation, 1) >= 5 and kind != "TIFF"
+            turned = result.blocks.exif.get(ExifTags.Base.Orientation, 1) >= 5 and kind != "TIFF"
             upright = [result.height, result.width] if turned else [result.width, result.height]
             good = outcome == "ok" and [upright] == size and result.image.mode == "RGB"
         except AppError as error:

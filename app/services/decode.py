@@ -12,6 +12,7 @@ import pillow_heif
 from PIL import ExifTags, Image, ImageOps
 
 from app.errors import AppError, BrokenMedia, TooLarge, UnsupportedMedia
+from app.services.photo_metadata import MetadataBlocks, blocks_of
 
 # MPO (a JPEG with more pictures behind it) comes through "JPEG". No other opener is ever tried: the allow list
 # keeps out EPS, which would start Ghostscript.
@@ -47,7 +48,7 @@ class DecodedImage:
     mime: str
     width: int
     height: int
-    exif: Image.Exif
+    blocks: MetadataBlocks
 
 
 def set_up_pillow(max_pixels: int) -> None:
@@ -91,10 +92,10 @@ def decode_image(data: bytes, max_pixels: int, at_least: int | None = None) -> D
         if at_least:
             file.draft("RGB", (at_least, at_least))
         file.load()
-        exif = _exif(file)
-        image = _rgb(_reduced(_upright(file, exif), at_least))
-    width, height = reversed(size) if _orientation(exif) in LYING else size
-    return DecodedImage(image, mime, width, height, exif)
+        blocks = blocks_of(file)
+        image = _rgb(_reduced(_upright(file, blocks.exif), at_least))
+    width, height = reversed(size) if _orientation(blocks.exif) in LYING else size
+    return DecodedImage(image, mime, width, height, blocks)
 
 
 @contextmanager
@@ -119,14 +120,6 @@ def looks_like_a_picture(data: bytes) -> bool:
     is_webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
     is_heif = data[4:8] == b"ftyp" and data[8:12] in _BRANDS
     return data.startswith(_SIGNATURES) or is_webp or is_heif
-
-
-def _exif(file: Image.Image) -> Image.Exif:
-    """The file's EXIF; damaged EXIF is no reason to refuse a good picture."""
-    try:
-        return file.getexif()
-    except Exception:
-        return Image.Exif()
 
 
 def _orientation(exif: Image.Exif) -> int:
