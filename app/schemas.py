@@ -105,10 +105,15 @@ class PhotoOut(BaseModel):
     suggested_caption: str | None = Field(examples=["A photo of a horse."])
     suggested_category: str | None = Field(examples=["animals"])
     suggested_tags: list[str] = Field(examples=[["horse", "animal"]])
-    taken_at: datetime | None = Field(description="Yours, else the EXIF's.", examples=["2019-07-14T16:20:00Z"])
+    taken_at: datetime | None = Field(description="Yours, else the file's.", examples=["2019-07-14T16:20:00Z"])
+    utc_offset_min: int | None = Field(
+        description="The camera's clock against UTC; null: unknown, and `taken_at` is local time as if UTC.",
+        examples=[120],
+    )
     latitude: float | None = Field(description="Degrees, north positive.", examples=[53.55])
     longitude: float | None = Field(description="Degrees, east positive.", examples=[8.58])
     camera: str | None = Field(examples=["Apple iPhone 12"])
+    lens: str | None = Field(examples=["Apple iPhone 12 back camera 4.2mm f/1.6"])
     created_at: datetime = Field(description="When it came into the library.")
     updated_at: datetime
     status: PhotoStatus

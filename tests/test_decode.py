@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pillow_jxl  # noqa: F401 — teaches Pillow to write JPEG XL
 import pytest
 from PIL import ExifTags, Image
 
@@ -90,6 +91,8 @@ def decoded(data: bytes) -> DecodedImage:
         ("TIFF", {"compression": "jpeg", "quality": 95}, "image/tiff", 3),
         ("HEIF", {"quality": 95}, "image/heic", 3),
         ("AVIF", {"quality": 95}, "image/avif", 3),
+        ("JXL", {"lossless": True}, "image/jxl", 0),
+        ("JXL", {"quality": 95, "use_container": True}, "image/jxl", 3),
     ],
 )
 def test_every_format_gives_nearly_the_same_pixels(
@@ -112,6 +115,7 @@ def test_every_format_gives_nearly_the_same_pixels(
         ("CMYK", "JPEG", 6),
         ("CMYK", "TIFF", 1),
         ("YCbCr", "TIFF", 2),
+        ("RGBA", "JXL", 6),
     ],
 )
 def test_every_colour_mode_gives_nearly_the_same_pixels(
@@ -121,7 +125,7 @@ def test_every_colour_mode_gives_nearly_the_same_pixels(
 
 
 @pytest.mark.parametrize(
-    ("mode", "kind"), [("L", "PNG"), ("LA", "PNG"), ("L", "JPEG"), ("L", "TIFF"), ("L", "WEBP")]
+    ("mode", "kind"), [("L", "PNG"), ("LA", "PNG"), ("L", "JPEG"), ("L", "TIFF"), ("L", "WEBP"), ("LA", "JXL")]
 )
 def test_grey_stays_grey(photo: Image.Image, mode: str, kind: str) -> None:
     grey = photo.convert("L")
@@ -156,7 +160,7 @@ def test_of_several_frames_the_first_counts(photo: Image.Image, kind: str) -> No
     assert mean_difference(decoded(data).image, photo) <= 12
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "AVIF", "HEIF", "JXL"])
 def test_transparency_is_white(photo: Image.Image, kind: str) -> None:
     clear = photo.convert("RGBA")
     clear.paste((200, 0, 0, 0), (0, 0, 80, 120))  # red, were it not transparent
@@ -196,7 +200,7 @@ def stored_lying(photo: Image.Image, orientation: int, kind: str) -> bytes:
     return picture_bytes(photo if turn is None else photo.transpose(turn), kind, exif=exif.tobytes(), quality=95)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF", "JXL"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_is_turned_upright(photo: Image.Image, kind: str, orientation: int) -> None:
     result = decoded(stored_lying(photo, orientation, kind))
@@ -232,7 +236,7 @@ def test_photos_of_every_orientation_embed_alike(encoder: EmbeddedEncoder) -> No
     assert_embed_alike(encoder, images)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "JXL"])
 def test_at_least_makes_a_large_picture_smaller_but_not_too_small(photo: Image.Image, kind: str) -> None:
     large = photo.resize((1600, 1200))
     result = decode_image(picture_bytes(large, kind), MAX_PIXELS, at_least=300)
@@ -251,7 +255,7 @@ def test_a_smaller_picture_knows_the_size_of_the_whole_one_even_lying_on_its_sid
 
 
 def test_a_picture_of_exactly_the_most_pixels_is_accepted() -> None:
-    for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "HEIF", "AVIF"):
+    for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "HEIF", "AVIF", "JXL"):
         assert decode_image(picture_bytes(Image.new("RGB", (100, 64)), kind), 6400).width == 100
         with pytest.raises(TooLarge, match="100 × 64"):
             decode_image(picture_bytes(Image.new("RGB", (100, 64)), kind), 6399)
@@ -293,6 +297,8 @@ def test_a_bomb_in_the_metadata_is_refused_or_ignored(photo: Image.Image) -> Non
         pytest.param(b"RIFF\x24\x00\x00\x00WEBP", BrokenMedia, id="WebP signature only"),
         pytest.param(b"\x00\x00\x00\x18ftypheic", BrokenMedia, id="HEIC signature only"),
         pytest.param(b"\x00\x00\x00\x18ftypavif", BrokenMedia, id="AVIF signature only"),
+        pytest.param(b"\xff\x0a", BrokenMedia, id="JPEG XL signature only"),
+        pytest.param(b"\x00\x00\x00\x0cJXL \r\n\x87\n", BrokenMedia, id="JPEG XL container signature only"),
     ],
 )
 def test_what_is_no_picture_is_told_from_what_is_broken(data: bytes, error: type[AppError]) -> None:
@@ -302,7 +308,7 @@ def test_what_is_no_picture_is_told_from_what_is_broken(data: bytes, error: type
     assert "0x" not in refused.value.detail, "an address in memory is nobody's business"
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "HEIF", "AVIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "HEIF", "AVIF", "JXL"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_a_truncated_picture_is_broken(photo: Image.Image, kind: str, share: float) -> None:
     whole = picture_bytes(photo, kind)
@@ -311,7 +317,7 @@ def test_a_truncated_picture_is_broken(photo: Image.Image, kind: str, share: flo
         decode_image(whole[: int(share * len(whole))], MAX_PIXELS)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "HEIF", "AVIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "HEIF", "AVIF", "JXL"])
 def test_damage_anywhere_gives_a_picture_or_a_clear_error(
     photo: Image.Image, kind: str, decoder: ImageDecoder
 ) -> None:
@@ -342,7 +348,7 @@ def test_every_file_of_the_corpus_is_decoded_or_refused(decoder: ImageDecoder) -
     for name, (outcome, kind, *size) in corpus().items():
         try:
             result = decoder.decode((folder / name).read_bytes())
-            turned = result.exif.get(ExifTags.Base.Orientation, 1) >= 5 and kind != "TIFF"
+            turned = result.blocks.exif.get(ExifTags.Base.Orientation, 1) >= 5 and kind != "TIFF"
             upright = [result.height, result.width] if turned else [result.width, result.height]
             good = outcome == "ok" and [upright] == size and result.image.mode == "RGB"
         except AppError as error:

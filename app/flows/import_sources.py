@@ -17,7 +17,8 @@ from app.services.decode import looks_like_a_picture
 # Names under which pictures are found without looking inside; others are taken if their first bytes say picture.
 PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
-    | {".heic", ".heif", ".hif", ".avif"}
+    | {".heic", ".heif", ".hif", ".avif", ".jxl"}
+    | {".dng", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".cr2", ".cr3", ".orf", ".rw2", ".pef", ".raf", ".srw"}
 )
 HEADER_BYTES = 16
 

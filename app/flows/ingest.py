@@ -17,8 +17,9 @@ from app.flows.reindex import embed_in_others
 from app.flows.services import Services
 from app.schemas import ItemWords
 from app.services.decode import DecodedImage
-from app.services.exif import read_capture
 from app.services.interfaces import Suggestion, Vectors
+from app.services.metadata_values import merged_tags
+from app.services.photo_metadata import read_metadata
 from app.tables import DEFAULT_OWNER, Embedding, Photo
 from app.telemetry import StepTimer
 
@@ -196,9 +197,21 @@ def _text_row(item: NewItem) -> Photo:
 
 
 def _photo_row(item: NewItem, sha256: str, size: int, decoded: DecodedImage, suggestion: Suggestion) -> Photo:
-    capture = read_capture(decoded.exif)
+    """The caller's words go before the file's own; tags are both."""
+    said = read_metadata(decoded.blocks)
+    taken_at, utc_offset_min = said.moment or (None, None)
+    if item.taken_at not in (None, taken_at):
+        taken_at, utc_offset_min = item.taken_at, None
+    latitude, longitude = said.place or (None, None)
+    if item.latitude is not None:
+        latitude, longitude = item.latitude, item.longitude
+    words = {
+        "title": item.title or said.title,
+        "caption": item.caption or said.caption,
+        "tags": merged_tags(item.tags, said.keywords),
+    }
     return Photo(
-        **_own_words(item),
+        **(_own_words(item) | words),
         sha256=sha256,
         bytes=size,
         mime=decoded.mime,
@@ -207,10 +220,12 @@ def _photo_row(item: NewItem, sha256: str, size: int, decoded: DecodedImage, sug
         suggested_tags=list(suggestion.tags),
         suggested_caption=suggestion.caption,
         suggested_category=suggestion.category,
-        taken_at=item.taken_at or capture.taken_at,
-        latitude=capture.latitude if item.latitude is None else item.latitude,
-        longitude=capture.longitude if item.longitude is None else item.longitude,
-        camera=capture.camera,
+        taken_at=taken_at,
+        utc_offset_min=utc_offset_min,
+        latitude=latitude,
+        longitude=longitude,
+        camera=said.camera,
+        lens=said.lens,
     )
 
 

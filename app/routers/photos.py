@@ -28,6 +28,7 @@ from app.schemas import (
     plain_filename,
     split_tags,
 )
+from app.services.decode import ACCEPTED
 from app.tables import Photo
 
 router = APIRouter(tags=["photos"])
@@ -63,7 +64,7 @@ def read_upload(file: UploadFile, services: Services) -> bytes:
 def upload_photo(  # noqa: PLR0913, PLR0917 — each parameter is a field of the form
     services: ServicesDep,
     response: Response,
-    file: Annotated[UploadFile, File(description="JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC/HEIF or AVIF.")],
+    file: Annotated[UploadFile, File(description=f"{ACCEPTED}.")],
     title: Annotated[ShortText | None, Form()] = None,
     caption: Annotated[LongText | None, Form()] = None,
     tags: Annotated[LongText | None, Form(description="Separated by commas.", examples=["dog, beach"])] = None,

@@ -13,6 +13,7 @@ from app.flows.services import Services
 from app.problems import problem_responses
 from app.routers.photos import photo_filter, read_upload
 from app.schemas import MAX_ID, CleanText, RankedResults, SearchHit, SearchResults, VoiceResults, photo_fields
+from app.services.decode import ACCEPTED
 
 router = APIRouter(tags=["search"])
 
@@ -22,7 +23,7 @@ Count = Annotated[int, Query(ge=1, le=10_000, description="Most results to retur
 Recency = Annotated[
     float | None, Query(ge=0, le=1, description="Share of the score that fades with age; default: the setting.")
 ]
-PICTURE = File(description="JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC/HEIF or AVIF.")
+PICTURE = File(description=f"{ACCEPTED}.")
 SPEECH = File(description="WebM, Ogg, MP3, M4A, WAV or FLAC.")
 
 

@@ -1,17 +1,21 @@
 """From bytes to upright RGB pixels: the header is judged before a pixel is decoded."""
 
+import importlib.util
 import io
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pillow_heif
 from PIL import ExifTags, Image, ImageOps
 
 from app.errors import AppError, BrokenMedia, TooLarge, UnsupportedMedia
+from app.services import jxl, raw
+from app.services.isolated import Kind, decode_isolated
+from app.services.photo_metadata import MetadataBlocks, blocks_of
 
 # MPO (a JPEG with more pictures behind it) comes through "JPEG". No other opener is ever tried: the allow list
 # keeps out EPS, which would start Ghostscript.
@@ -27,13 +31,15 @@ MIME_TYPES = {
     "HEIF": "image/heic",
     "AVIF": "image/avif",
 }
-ACCEPTED = "JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC/HEIF and AVIF"
+ACCEPTED = "JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC/HEIF, AVIF, JPEG XL and camera RAW"
+EXTRAS: dict[Kind, tuple[str, str]] = {"jxl": ("pillow_jxl", "JPEG XL"), "raw": ("rawpy", "camera RAW")}
 
 LYING = (5, 6, 7, 8)  # EXIF orientations in which width and height are exchanged
 
 # First bytes by which a damaged file is told from one that was never a picture.
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
-_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
+_TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", *_TIFF, *jxl.SIGNATURES, *raw.SIGNATURES)
+_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis", b"crx ")
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class DecodedImage:
     mime: str
     width: int
     height: int
-    exif: Image.Exif
+    blocks: MetadataBlocks
 
 
 def set_up_pillow(max_pixels: int) -> None:
@@ -76,25 +82,58 @@ class ImageDecoder:
 
 
 def decode_image(data: bytes, max_pixels: int, at_least: int | None = None) -> DecodedImage:
-    """The first frame, upright, RGB, transparency on white.
+    """The first frame, upright, RGB, transparency on white; of camera RAW the camera's own JPEG, if it is large.
 
     With at_least (px) the image may come smaller by a whole factor, as long as no side falls below that: for JPEG
     much faster, and so is scaling it down further.
 
-    Raises: TooLarge (more than max_pixels, judged by the header), UnsupportedMedia (not one of FORMATS),
-    BrokenMedia (damaged, empty, or cut short).
+    Raises: TooLarge (more than max_pixels, judged by the header), UnsupportedMedia (not one of ACCEPTED, or its
+    extra is not installed), BrokenMedia (damaged, empty, or cut short).
     """
-    with _as_app_errors(data), Image.open(io.BytesIO(data), formats=FORMATS) as file:
-        if file.width * file.height > max_pixels:
-            raise TooLarge(f"The picture has {file.width} × {file.height} pixels; {max_pixels:,} are allowed.")
+    with _as_app_errors(data):
+        if data.startswith(jxl.SIGNATURES):
+            _require_extra("jxl")
+            header = jxl.read_header(data)
+            _check_pixels(header.width, header.height, max_pixels)
+            return _decode_elsewhere("jxl", data, "image/jxl", header.blocks, max_pixels, at_least)
+        if mime := raw.raw_mime(data):
+            _require_extra("raw")
+            return _decode_elsewhere("raw", data, mime, raw.raw_blocks(data), max_pixels, at_least)
+        return _decode_here(data, max_pixels, at_least)
+
+
+def _decode_here(data: bytes, max_pixels: int, at_least: int | None) -> DecodedImage:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as file:
+        _check_pixels(file.width, file.height, max_pixels)
         mime, size = MIME_TYPES[file.format or ""], file.size
         if at_least:
             file.draft("RGB", (at_least, at_least))
         file.load()
-        exif = _exif(file)
-        image = _rgb(_reduced(_upright(file, exif), at_least))
-    width, height = reversed(size) if _orientation(exif) in LYING else size
-    return DecodedImage(image, mime, width, height, exif)
+        blocks = blocks_of(file)
+        image = _rgb(_reduced(_upright(file, blocks.exif), at_least))
+    width, height = reversed(size) if _orientation(blocks.exif) in LYING else size
+    return DecodedImage(image, mime, width, height, blocks)
+
+
+def _decode_elsewhere(
+    kind: Kind, data: bytes, mime: str, blocks: MetadataBlocks | None, max_pixels: int, at_least: int | None
+) -> DecodedImage:
+    """By way of a picture that Pillow knows; its own metadata counts only where the file's are not known."""
+    plain, width, height = decode_isolated(kind, data, max_pixels, at_least)
+    picture = _decode_here(plain, max_pixels, at_least)
+    return replace(picture, mime=mime, width=width, height=height, blocks=blocks or picture.blocks)
+
+
+def _require_extra(kind: Kind) -> None:
+    """Raises: UnsupportedMedia."""
+    package, name = EXTRAS[kind]
+    if importlib.util.find_spec(package) is None:
+        raise UnsupportedMedia(f'There is no decoder for {name} here; pip install "recollect[{kind}]" adds it.')
+
+
+def _check_pixels(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise TooLarge(f"The picture has {width} × {height} pixels; {max_pixels:,} are allowed.")
 
 
 @contextmanager
@@ -119,14 +158,6 @@ def looks_like_a_picture(data: bytes) -> bool:
     is_webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
     is_heif = data[4:8] == b"ftyp" and data[8:12] in _BRANDS
     return data.startswith(_SIGNATURES) or is_webp or is_heif
-
-
-def _exif(file: Image.Image) -> Image.Exif:
-    """The file's EXIF; damaged EXIF is no reason to refuse a good picture."""
-    try:
-        return file.getexif()
-    except Exception:
-        return Image.Exif()
 
 
 def _orientation(exif: Image.Exif) -> int:
