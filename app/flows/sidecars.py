@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from defusedxml import ElementTree  # type: ignore[import-untyped]
+from defusedxml import ElementTree
 
 from app.schemas import MAX_LONG, MAX_SHORT, MAX_TAG, MAX_TAGS, plain_text
 
