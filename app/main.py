@@ -19,7 +19,7 @@ from app.flows.model_mover import ModelMover, Prepare
 from app.flows.resumable import expire
 from app.flows.services import Services, Serving
 from app.flows.warm_up import KeepWarm, warm_up
-from app.middleware import MULTIPART_OVERHEAD_BYTES, BodyLimit, RequestContext, TusRules
+from app.middleware import MIN_BYTES_PER_S, MULTIPART_OVERHEAD_BYTES, BodyLimit, RequestContext, SlowBody, TusRules
 from app.problems import add_problem_handlers, problem_responses
 from app.routers import feedback, imports, models, photos, search, status, tus
 from app.settings import Settings
@@ -61,6 +61,12 @@ def create_app(
         elsewhere={"/imports": settings.max_bulk_bytes, "/imports/stream": None},  # a stream has a limit a line
     )
     app.add_middleware(TusRules)
+    app.add_middleware(
+        SlowBody,
+        grace_s=settings.body_grace_s,
+        min_bytes_per_s=MIN_BYTES_PER_S,
+        exempt={"/imports/stream"},  # its items come when they come
+    )
     app.add_middleware(RequestContext)
     add_problem_handlers(app)
     for module in (imports, tus, photos, search, feedback, models, status):

@@ -1,9 +1,10 @@
 """Round every request: an id, a log line, metrics, security headers, and a limit on the body."""
 
+import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -17,6 +18,7 @@ from app.telemetry import Telemetry
 logger = logging.getLogger("app.access")
 
 MULTIPART_OVERHEAD_BYTES = 2**20  # boundaries, part headers and text fields beside the file itself
+MIN_BYTES_PER_S = 1024  # a phone on a bad line sends ten times as much
 TUS_VERSION = "1.0.0"
 PAGE_POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
@@ -116,6 +118,43 @@ class BodyLimit:
             await refusal(scope, receive, send)
             return
         await self._app(scope, _counted(receive, limit), send)
+
+
+class SlowBody:
+    """Refuses a body that comes slower than min_bytes_per_s after its first grace_s: Uvicorn waits for ever.
+
+    On paths that are exempt a client may take its time.
+    """
+
+    def __init__(self, app: ASGIApp, grace_s: float, min_bytes_per_s: int, exempt: Collection[str]) -> None:
+        self._app = app
+        self._grace_s = grace_s
+        self._min_bytes_per_s = min_bytes_per_s
+        self._exempt = exempt
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in self._exempt:
+            receive = self._timed(receive)
+        await self._app(scope, receive, send)
+
+    def _timed(self, receive: Receive) -> Receive:
+        allowed_until = time.monotonic() + self._grace_s
+        complete = False
+
+        async def receive_timed() -> Message:
+            nonlocal allowed_until, complete
+            if complete:  # what comes now is the end of the connection, and may take for ever
+                return await receive()
+            try:
+                async with asyncio.timeout(allowed_until - time.monotonic()):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, "The request came too slowly.", {"Connection": "close"}) from None
+            allowed_until += len(message.get("body", b"")) / self._min_bytes_per_s
+            complete = not message.get("more_body", False)
+            return message
+
+        return receive_timed
 
 
 def _counted(receive: Receive, limit: int) -> Receive:

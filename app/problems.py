@@ -22,6 +22,7 @@ _HTTP_SLUGS = {
     400: ("invalid-request", "Invalid request"),
     404: ("not-found", "Not found"),
     405: ("method-not-allowed", "Method not allowed"),
+    408: ("too-slow", "The request came too slowly"),
     413: ("too-large", "Too large"),
     416: ("range-not-satisfiable", "Range not satisfiable"),
 }

@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     )
     max_upload_bytes: int = Field(50 * 2**20, ge=1, description="Largest accepted file.")
     max_bulk_bytes: int = Field(2**30, ge=1, description="Largest request with many files.")
+    body_grace_s: float = Field(
+        20, gt=0, le=3600, description="From when on the body of a request must come at 1 KB a second on average."
+    )
     max_pixels: int = Field(50_000_000, ge=1, description="Largest accepted picture, width times height.")
     max_audio_s: float = Field(60, gt=0, le=600, description="Longest accepted voice query.")
     max_results: int = Field(1000, ge=1, le=10_000, description="Most results of one search.")
