@@ -14,12 +14,13 @@ from fastapi.staticfiles import StaticFiles
 
 from app import __version__
 from app.dependencies import build_services, prepare_successor
+from app.flows.look_filler import LookFiller
 from app.flows.model_mover import ModelMover, Prepare
 from app.flows.services import Services, Serving
 from app.flows.warm_up import KeepWarm, warm_up
 from app.middleware import MULTIPART_OVERHEAD_BYTES, BodyLimit, RequestContext
 from app.problems import add_problem_handlers, problem_responses
-from app.routers import feedback, models, photos, search, status
+from app.routers import duplicates, feedback, models, photos, search, status
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def create_app(
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes + MULTIPART_OVERHEAD_BYTES)
     app.add_middleware(RequestContext)
     add_problem_handlers(app)
-    for module in (photos, search, feedback, models, status):
+    for module in (photos, duplicates, search, feedback, models, status):
         app.include_router(module.router)
     app.mount("/web", StaticFiles(directory=status.WEB_DIR))
     _add_docs(app)
@@ -73,7 +74,10 @@ def started(services: Services, prepare: Prepare) -> Iterator[Serving]:
     mover.start()
     keep_warm = KeepWarm(services.serving, services.settings.keep_warm_s)
     keep_warm.start()
+    look_filler = LookFiller(services.serving)
+    look_filler.start()
     yield services.serving
+    look_filler.close()
     keep_warm.close()
     mover.close()
     services.serving.current.close()

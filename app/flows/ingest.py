@@ -14,6 +14,7 @@ from app.flows.services import Services
 from app.services.decode import DecodedImage
 from app.services.exif import read_capture
 from app.services.interfaces import Suggestion, Vectors
+from app.services.looks import look_of
 from app.tables import DEFAULT_OWNER, Embedding, Photo
 from app.telemetry import StepTimer
 
@@ -154,6 +155,7 @@ def _own_words(item: NewItem) -> dict[str, Any]:
 
 def _photo_row(item: NewItem, sha256: str, size: int, decoded: DecodedImage, suggestion: Suggestion) -> Photo:
     capture = read_capture(decoded.exif)
+    look = look_of(decoded.image)
     return Photo(
         **_own_words(item),
         sha256=sha256,
@@ -168,6 +170,8 @@ def _photo_row(item: NewItem, sha256: str, size: int, decoded: DecodedImage, sug
         latitude=capture.latitude,
         longitude=capture.longitude,
         camera=capture.camera,
+        phash=look.phash,
+        placeholder=look.placeholder,
     )
 
 
