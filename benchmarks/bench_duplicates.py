@@ -6,6 +6,7 @@ pictures, pages of text, screenshots.
 Run: python -m benchmarks.bench_duplicates [folder of photos]
 """
 
+import io
 import itertools
 import sys
 import time
@@ -24,7 +25,6 @@ from app.services.interfaces import Vectors
 from app.services.looks import PLAIN, look_of
 from app.services.near_hashes import HashNeighbours
 from benchmarks import results
-from tests.conftest import picture_bytes
 
 FOLDER = Path(__file__).parent.parent / "tests" / "data" / "photos"
 MAX_PIXELS = 50_000_000
@@ -54,8 +54,8 @@ def main(folder: Path) -> None:
     }
     bursts = {}
     for name, (first, second) in BURSTS.items():
-        pairs = [look_at(encoder, [window(photo, edges) for photo in photos]) for edges in (first, second)]
-        bursts[name] = {kind.value: recall(*pairs, kind) for kind in (SAME, ALIKE)}
+        one, other = (look_at(encoder, [window(photo, edges) for photo in photos]) for edges in (first, second))
+        bursts[name] = {kind.value: recall(one, other, kind) for kind in (SAME, ALIKE)}
     different = {"photos": false_pairs(originals)}
     different |= {name: false_pairs(look_at(encoder, pictures)) for name, pictures in near_plain(photos).items()}
     speed = {kind.value: seconds_among(LIBRARY, kind) for kind in (SAME, ALIKE)}
@@ -65,6 +65,12 @@ def main(folder: Path) -> None:
     results.write(
         "duplicates", found | {"seconds": speed, "look_ms": cost_ms}, ["imagehash", "scipy", "numba", "pillow"]
     )
+
+
+def picture_bytes(image: Image.Image, kind: str = "JPEG", quality: int = 75) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, quality=quality)
+    return buffer.getvalue()
 
 
 def window(photo: Image.Image, edges: Edges) -> bytes:
@@ -112,9 +118,8 @@ def near_plain(photos: list[Image.Image]) -> dict[str, list[bytes]]:
     rng = np.random.default_rng(0)
     words = (FOLDER / "captions.csv").read_text().split()
     plain = [Image.new("RGB", (800, 600), colour) for colour in ("white", "black", "gray", "skyblue", "ivory")]
-    slopes = [
-        np.linspace(*rng.integers(40, 240, 2), 600)[:, None] + rng.normal(0, 2, (600, 800)) for _ in range(8)
-    ]
+    ends = rng.uniform(40, 240, (8, 2))
+    slopes = [np.linspace(top, low, 600)[:, None] + rng.normal(0, 2, (600, 800)) for top, low in ends]
     skies = [photo.crop((0, 0, photo.width, photo.height // 5)).resize((1200, 800)) for photo in photos]
     return {
         "plain": [picture_bytes(each) for each in plain],

@@ -22,9 +22,9 @@ from app.services.near_hashes import Hashes, HashNeighbours
 from app.tables import DEFAULT_OWNER, Photo
 
 # How many bits of the hashes may differ (an even number do: half of the bits are set), and the least cosine
-# similarity. By benchmarks/bench_duplicates.py: smaller, more compressed, lighter, darker and grey copies are within 4
-# bits, though the vector of a tiny one may be far off; slight crops are within 8 bits, and their vectors near. Of
-# 11,628 pairs of different photos none is nearer than 14 bits, and those that are have little in common otherwise.
+# similarity. By benchmarks/bench_duplicates.py: smaller, more compressed, lighter, darker and grey copies are
+# within 4 bits, though the vector of a tiny one may be far off; slight crops are within 8, and their vectors near.
+# Of 11,628 pairs of different photos none is nearer than 14 bits, and the vectors of those two are far apart.
 RULES = {
     DuplicateKind.SAME_PICTURE: ((4, 0.4), (8, 0.85)),
     DuplicateKind.LOOK_ALIKE: ((14, 0.85),),
