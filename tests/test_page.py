@@ -272,18 +272,21 @@ def test_the_library_continues_with_load_more(browser: Browser, library: str, ph
 def test_a_blurred_picture_is_shown_until_the_thumbnail_is_there(
     browser: Browser, library: str, tmp_path: Path
 ) -> None:
-    waiting: list[Route] = []
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
     with browser.new_context() as context:
         page = context.new_page()
-        page.route("**/thumbnail?*", lambda route: waiting.append(route))
+        page.route("**/thumbnail?*", hold)
         watched = Watched(page, library)
         page.goto(library)
         image = page.locator(".card img").first
         expect(image).to_have_css("background-image", re.compile("^url"))
         with Image.open(io.BytesIO(image.screenshot(path=tmp_path / "placeholder.png"))) as shown:
             assert np.asarray(shown.convert("L")).std() > 20  # a picture, and not the card's plain ground
-        page.unroute("**/thumbnail?*")
-        for route in waiting:
+        for route in held:
             route.continue_()
         expect(image).to_have_css("background-image", "none")
     assert watched.problems == []

@@ -13,10 +13,10 @@ AFAR = 128  # px of the longer side, at least: what both are made from, so that 
 HASHED = 32  # px of each side of what imagehash transforms
 PLAIN = 0  # instead of a hash that would be chance; only a black picture has this one
 # A bit says whether one of 64 frequencies is above their median. Noise and compression move them by 1 or 2
-# (orthonormal transform of grey 0 to 255), so a bit is certain from 8 on. Of 153 photos 152 have 48 certain bits
+# (orthonormal transform of grey 0 to 255), so a bit is certain from 8 on. Of 153 photos 152 have 50 certain bits
 # or more; plain walls, gradients and pages of text have fewer, and their hashes collide.
 CERTAIN = 8.0
-CERTAIN_BITS = 48
+CERTAIN_BITS = 50
 
 PLACEHOLDER_SIZE = 16  # px: 93 bytes on average; 12 px would save 12 and blur shapes away, 20 px cost 45 more
 PLACEHOLDER_QUALITY = 20  # 10 shows blocks and saves 13 bytes; from 30 on, only bytes are added
