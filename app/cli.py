@@ -1,4 +1,4 @@
-"""The command line: `recollect serve | import | search | reindex | models`."""
+"""The command line: `recollect serve | import | search | duplicates | reindex | models`."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -73,6 +73,24 @@ def search(
         out.print(f"{item.score:.3f}  {photo.id:>6}  {shown}  {caption}", markup=False, highlight=False)
     if not answer.results:
         err.print("The library is empty.")
+    services.close()
+
+
+@cli.command()
+def duplicates(
+    look_alike: Annotated[bool, typer.Option("--look-alike", help="Shots of a burst, and the like.")] = False,
+) -> None:
+    """List the photos that are there more than once, the one to keep first. Nothing is deleted."""
+    from app.flows.duplicates import find_groups
+    from app.schemas import DuplicateKind
+
+    set_up_logging("error")
+    services = build(read_settings())
+    for group in find_groups(services, DuplicateKind.LOOK_ALIKE if look_alike else DuplicateKind.SAME_PICTURE):
+        for member in group.members:
+            told = f"keep: {group.why}" if member.photo.id == group.keep else f"{member.similarity:.3f}"
+            out.print(f"{member.photo.id:>6}  {member.photo.filename}  {told}", markup=False, highlight=False)
+        out.print()
     services.close()
 
 

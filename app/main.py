@@ -15,13 +15,14 @@ from fastapi.staticfiles import StaticFiles
 from app import __version__
 from app.dependencies import build_services, prepare_successor
 from app.flows.import_worker import ImportWorker
+from app.flows.look_filler import LookFiller
 from app.flows.model_mover import ModelMover, Prepare
 from app.flows.resumable import expire
 from app.flows.services import Services, Serving
 from app.flows.warm_up import KeepWarm, warm_up
 from app.middleware import MIN_BYTES_PER_S, MULTIPART_OVERHEAD_BYTES, BodyLimit, RequestContext, SlowBody, TusRules
 from app.problems import add_problem_handlers, problem_responses
-from app.routers import feedback, imports, models, photos, search, status, tus
+from app.routers import duplicates, feedback, imports, models, photos, search, status, tus
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def create_app(
     )
     app.add_middleware(RequestContext)
     add_problem_handlers(app)
-    for module in (imports, tus, photos, search, feedback, models, status):
+    for module in (imports, tus, photos, duplicates, search, feedback, models, status):
         app.include_router(module.router)
     app.mount("/web", StaticFiles(directory=status.WEB_DIR))
     _add_docs(app)
@@ -83,16 +84,18 @@ def started(services: Services, prepare: Prepare) -> Iterator[Serving]:
     services.live_index.start()
     services.serving.switch(services)
     expire(services)
-    mover = ModelMover(services.serving, prepare)
-    mover.start()
-    keep_warm = KeepWarm(services.serving, services.settings.keep_warm_s)
-    keep_warm.start()
-    importing = ImportWorker(services.serving, services.settings.import_workers)
-    importing.start()
-    yield services.serving
-    importing.close()
-    keep_warm.close()
-    mover.close()
+    serving = services.serving
+    background = (
+        ModelMover(serving, prepare),
+        KeepWarm(serving, services.settings.keep_warm_s),
+        ImportWorker(serving, services.settings.import_workers),
+        LookFiller(serving),
+    )
+    for worker in background:
+        worker.start()
+    yield serving
+    for worker in background:
+        worker.close()
     services.serving.current.close()
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import PurePath
 from typing import Annotated, Any, Self
 
@@ -56,6 +57,13 @@ Latitude = Annotated[float, Field(ge=-90, le=90, description="Degrees, north pos
 Longitude = Annotated[float, Field(ge=-180, le=180, description="Degrees, east positive.", examples=[8.58])]
 Sha256 = Annotated[str, StringConstraints(to_lower=True, pattern="^[0-9a-fA-F]{64}$")]
 RowId = Annotated[int, Field(ge=1, le=MAX_ID)]
+Placeholder = Annotated[
+    str | None,
+    Field(
+        description="A blurred picture of some 16 px as a data: URL, to show until the thumbnail is there.",
+        examples=["data:image/webp;base64,UklGRlYAAABXRUJQVlA4IEoAAABQAgCdASoQAAwA…"],
+    ),
+]
 
 
 class Problem(BaseModel):
@@ -125,6 +133,7 @@ class PhotoOut(BaseModel):
         description="The original; null for an item without a picture.", examples=["/photo/10/file"]
     )
     thumbnail_url: str | None = Field(examples=["/photo/10/thumbnail"])
+    placeholder: Placeholder
 
     @classmethod
     def of(cls, photo: Photo) -> "PhotoOut":
@@ -143,6 +152,32 @@ class PhotoDetail(PhotoOut):
 class PhotoPage(BaseModel):
     photos: list[PhotoOut]
     total: int
+    next_cursor: str | None = Field(description="Give it as `cursor` to get the next page; null on the last.")
+
+
+class DuplicateKind(StrEnum):
+    SAME_PICTURE = "same_picture"  # one shot in several sizes, qualities, formats
+    LOOK_ALIKE = "look_alike"  # several shots of the same, as in a burst
+
+
+class DuplicateOut(PhotoOut):
+    similarity: float = Field(description="Cosine similarity with the photo to keep.", examples=[0.991])
+    hamming: int = Field(description="Bits of 64 by which its perceptual hash differs from that.", examples=[2])
+
+
+class DuplicateGroup(BaseModel):
+    kind: DuplicateKind
+    keep: int = Field(description="The photo that would be missed most; the first of `photos`.", examples=[10])
+    why: str = Field(examples=["more pixels", "date, place or camera", "older in the library"])
+    photos: list[DuplicateOut]
+
+
+class DuplicateGroups(BaseModel):
+    groups: list[DuplicateGroup]
+    total_groups: int
+    pending: int = Field(
+        description="Photos that are not compared yet, or cannot be: their original is lost or damaged."
+    )
     next_cursor: str | None = Field(description="Give it as `cursor` to get the next page; null on the last.")
 
 
@@ -182,6 +217,7 @@ class SearchHit(BaseModel):
     path: str | None = Field(examples=["8a/8aef03bedbf31524510015f8…"])
     url: str | None = Field(examples=["/photo/10/file"])
     thumbnail_url: str | None = Field(examples=["/photo/10/thumbnail"])
+    placeholder: Placeholder
     width: int | None = Field(examples=[4032])
     height: int | None = Field(examples=[3024])
     rank: int = Field(ge=1, examples=[1])

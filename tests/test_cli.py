@@ -44,6 +44,19 @@ def test_a_folder_is_imported_and_bad_files_stop_nothing(tmp_path: Path, folder:
     assert "dog" in found.stdout
 
 
+def test_duplicates_are_listed_the_one_to_keep_first(tmp_path: Path) -> None:
+    source = tmp_path / "photos"
+    source.mkdir()
+    shutil.copy(PHOTOS / DOG, source / "dog.jpg")
+    shutil.copy(PHOTOS / PIZZA, source / "pizza.jpg")
+    (source / "longer.jpg").write_bytes((PHOTOS / DOG).read_bytes() + b"and a few bytes")
+    server = Server(tmp_path)
+    assert server.run("import", str(source)).stdout == "3 added, 0 known already, 0 failed.\n"
+    keep, other, _ = server.run("duplicates").stdout.split("\n", 2)
+    assert keep.split(maxsplit=1)[1] == "longer.jpg  keep: larger file"
+    assert other.split()[1:] == ["dog.jpg", "1.000"]
+
+
 def test_a_running_server_notices_an_import(tmp_path: Path) -> None:
     with running(tmp_path, RECOLLECT_INDEX_POLL_S="0.2") as server:
         done = server.run("import", str(PHOTOS))

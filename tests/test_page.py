@@ -1,6 +1,7 @@
 """The page at /, driven in a real browser against a real server: what a person can do, what must not happen."""
 
 import base64
+import io
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx2
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Dialog, Page, Playwright, Route, expect, sync_playwright
 
 from tests.conftest import DATA, PHOTOS, PIZZA
@@ -265,6 +267,29 @@ def test_the_library_continues_with_load_more(browser: Browser, library: str, ph
         expect(page.locator(".card")).to_have_count(len(photos))
         expect(page.get_by_role("button", name="Load more")).to_be_hidden()
         assert sorted(names(page)) == sorted(photos)
+
+
+def test_a_blurred_picture_is_shown_until_the_thumbnail_is_there(
+    browser: Browser, library: str, tmp_path: Path
+) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.route("**/thumbnail?*", hold)
+        watched = Watched(page, library)
+        page.goto(library)
+        image = page.locator(".card img").first
+        expect(image).to_have_css("background-image", re.compile("^url"))
+        with Image.open(io.BytesIO(image.screenshot(path=tmp_path / "placeholder.png"))) as shown:
+            assert np.asarray(shown.convert("L")).std() > 20  # a picture, and not the card's plain ground
+        for route in held:
+            route.continue_()
+        expect(image).to_have_css("background-image", "none")
+    assert watched.problems == []
 
 
 def test_a_photo_is_deleted_only_after_a_yes(web: Watched, photos: dict[str, Path]) -> None:

@@ -1,7 +1,9 @@
-"""Thumbnailer: small, upright, made once, and nothing left behind by a broken original."""
+"""Thumbnails: small, upright, made once, sent once, and nothing left behind by a broken original."""
 
+import base64
 import hashlib
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,12 @@ import pytest
 from PIL import ExifTags, Image
 
 from app.errors import BrokenMedia, FileNotStored
-from app.services.decode import ImageDecoder
+from app.flows.ingest import NewItem, add_item
+from app.services.decode import DecodedImage, ImageDecoder
 from app.services.photo_store import INCOMING, LocalPhotoStore
 from app.services.thumbnails import GRID_SIZE, SIZES, Thumbnailer
-from tests.conftest import BUSES, PHOTOS, picture_bytes
+from app.tables import original_path
+from tests.conftest import BUSES, DOG, PHOTOS, Running, picture_bytes
 
 ALIKE = 8  # mean difference that WebP at this quality makes; another picture differs by 50 and more
 
@@ -102,6 +106,28 @@ def test_it_is_made_once_and_again_after_it_was_thrown_away(
     assert thumbnails.path(sha256, 160).read_bytes() == first
 
 
+class CountingDecoder(ImageDecoder):
+    """The decoder itself, which counts what it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(50_000_000, 2)
+        self.asked: list[int | None] = []
+
+    def decode(self, data: bytes, at_least: int | None = None) -> DecodedImage:
+        self.asked.append(at_least)
+        return super().decode(data, at_least)
+
+
+def test_those_who_ask_at_the_same_time_get_one_that_was_made_once(tmp_path: Path, store: LocalPhotoStore) -> None:
+    decoder = CountingDecoder()
+    thumbnails = Thumbnailer(tmp_path / "thumbnails", store, decoder)
+    sha256 = saved(store, picture_bytes(enlarged_photo(2000, 1500)))
+    with ThreadPoolExecutor(12) as pool:
+        paths = set(pool.map(lambda size: thumbnails.path(sha256, size), [160, 320, 640] * 4))
+    assert len(paths) == 3
+    assert sorted(decoder.asked, key=str) == [160, 320, 640]
+
+
 def test_made_from_pixels_at_hand_it_is_the_same_picture(thumbnails: Thumbnailer, store: LocalPhotoStore) -> None:
     data = picture_bytes(enlarged_photo(4000, 3000))
     sha256 = saved(store, data)
@@ -138,3 +164,64 @@ def test_a_broken_original_leaves_nothing_behind(
         thumbnails.path(sha256, 160)
     assert [path for path in (tmp_path / "thumbnails").rglob("*") if path.is_file()] == []
     assert list((store.folder / INCOMING).glob("*")) == []
+
+
+# ── Sent once ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_etags_name_the_content_and_the_size(app: Running) -> None:
+    photo = app.upload(DOG)
+    answers = [app.client.get(photo["url"]), app.client.get(photo["thumbnail_url"])]
+    answers.append(app.client.get(photo["thumbnail_url"], params={"size": 640}))
+    etags = [answer.headers["etag"] for answer in answers]
+    assert etags == [f'"{photo["sha256"]}{size}"' for size in ("", "-320", "-640")]
+
+
+@pytest.mark.parametrize("known", ['"{}"', 'W/"{}"', '"other", "{}"', "*"])
+def test_who_has_it_is_sent_nothing_and_no_file_is_read(app: Running, known: str) -> None:
+    photo = app.upload(DOG)
+    app.services.thumbnails.delete(photo["sha256"])
+    (app.services.settings.uploads_dir / original_path(photo["sha256"])).unlink()
+    for url, content in ((photo["url"], photo["sha256"]), (photo["thumbnail_url"], f"{photo['sha256']}-320")):
+        answer = app.client.get(url, headers={"If-None-Match": known.format(content)})
+        assert (answer.status_code, answer.content) == (304, b"")
+        assert answer.headers["etag"] == f'"{content}"'
+        assert "immutable" in answer.headers["cache-control"]
+
+
+def test_who_has_something_else_is_sent_it(app: Running) -> None:
+    photo = app.upload(DOG)
+    others = {"If-None-Match": f'"{photo["sha256"]}-160", "{photo["sha256"]}-32"'}
+    for url in (photo["url"], photo["thumbnail_url"]):
+        answer = app.client.get(url, headers=others)
+        assert (answer.status_code, len(answer.content) > 1000) == (200, True)
+
+
+def test_a_broken_off_download_goes_on_if_it_is_the_same_file(app: Running) -> None:
+    photo, whole = app.upload(DOG), (PHOTOS / DOG).read_bytes()
+    same, other = f'"{photo["sha256"]}"', f'"{"0" * 64}"'
+    rest = app.client.get(photo["url"], headers={"Range": "bytes=100-", "If-Range": same})
+    assert (rest.status_code, rest.content) == (206, whole[100:])
+    again = app.client.get(photo["url"], headers={"Range": "bytes=100-", "If-Range": other})
+    assert (again.status_code, again.content) == (200, whole)
+
+
+# ── Before it is there ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_placeholder_comes_with_lists_and_results_and_looks_like_the_photo(app: Running) -> None:
+    photo = app.upload(BUSES)
+    (hit,) = app.search("buses")
+    assert photo["placeholder"] == hit["placeholder"]
+    kind, encoded = photo["placeholder"].split(",")
+    data = base64.b64decode(encoded)
+    assert (kind, len(data) < 200) == ("data:image/webp;base64", True)
+    with Image.open(io.BytesIO(data)) as tiny, Image.open(PHOTOS / BUSES) as whole:
+        assert (max(tiny.size), tiny.format) == (16, "WEBP")
+        assert {"exif", "icc_profile", "xmp"}.isdisjoint(tiny.info)
+        assert mean_difference(tiny, whole.resize(tiny.size, Image.Resampling.LANCZOS)) < 2 * ALIKE
+
+
+def test_an_item_without_a_picture_has_no_placeholder(app: Running) -> None:
+    added = add_item(app.services, NewItem(data=None, caption="an apple pie"))
+    assert app.client.get(f"/photo/{added.photo.id}").json()["placeholder"] is None

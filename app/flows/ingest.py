@@ -18,6 +18,7 @@ from app.flows.services import Services
 from app.schemas import ItemWords
 from app.services.decode import DecodedImage
 from app.services.interfaces import Suggestion, Vectors
+from app.services.looks import look_of
 from app.services.metadata_values import merged_tags
 from app.services.photo_metadata import read_metadata
 from app.tables import DEFAULT_OWNER, Embedding, Photo
@@ -197,21 +198,9 @@ def _text_row(item: NewItem) -> Photo:
 
 
 def _photo_row(item: NewItem, sha256: str, size: int, decoded: DecodedImage, suggestion: Suggestion) -> Photo:
-    """The caller's words go before the file's own; tags are both."""
-    said = read_metadata(decoded.blocks)
-    taken_at, utc_offset_min = said.moment or (None, None)
-    if item.taken_at not in (None, taken_at):
-        taken_at, utc_offset_min = item.taken_at, None
-    latitude, longitude = said.place or (None, None)
-    if item.latitude is not None:
-        latitude, longitude = item.latitude, item.longitude
-    words = {
-        "title": item.title or said.title,
-        "caption": item.caption or said.caption,
-        "tags": merged_tags(item.tags, said.keywords),
-    }
+    look = look_of(decoded.image)
     return Photo(
-        **(_own_words(item) | words),
+        **(_own_words(item) | _told(item, decoded)),
         sha256=sha256,
         bytes=size,
         mime=decoded.mime,
@@ -220,13 +209,31 @@ def _photo_row(item: NewItem, sha256: str, size: int, decoded: DecodedImage, sug
         suggested_tags=list(suggestion.tags),
         suggested_caption=suggestion.caption,
         suggested_category=suggestion.category,
-        taken_at=taken_at,
-        utc_offset_min=utc_offset_min,
-        latitude=latitude,
-        longitude=longitude,
-        camera=said.camera,
-        lens=said.lens,
+        phash=look.phash,
+        placeholder=look.placeholder,
     )
+
+
+def _told(item: NewItem, decoded: DecodedImage) -> dict[str, Any]:
+    """What the file says of itself, after what the caller says; tags are both."""
+    said = read_metadata(decoded.blocks)
+    taken_at, utc_offset_min = said.moment or (None, None)
+    if item.taken_at not in (None, taken_at):
+        taken_at, utc_offset_min = item.taken_at, None
+    latitude, longitude = said.place or (None, None)
+    if item.latitude is not None:
+        latitude, longitude = item.latitude, item.longitude
+    return {
+        "title": item.title or said.title,
+        "caption": item.caption or said.caption,
+        "tags": merged_tags(item.tags, said.keywords),
+        "taken_at": taken_at,
+        "utc_offset_min": utc_offset_min,
+        "latitude": latitude,
+        "longitude": longitude,
+        "camera": said.camera,
+        "lens": said.lens,
+    }
 
 
 def _insert(services: Services, photo: Photo, vector: Vectors) -> Added:

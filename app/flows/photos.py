@@ -33,11 +33,11 @@ def list_photos(services: Services, wanted: PhotoFilter, *, skip: int, limit: in
         total = session.exec(select(func.count()).select_from(Photo).where(*conditions)).one()
         page = select(Photo).where(*conditions).order_by(col(Photo.id).desc())
         if cursor is not None:
-            page = page.where(col(Photo.id) < _read_cursor(cursor))
+            page = page.where(col(Photo.id) < read_cursor(cursor))
         photos = session.exec(page.offset(skip).limit(limit + 1)).all()
     more = len(photos) > limit
     photos = photos[:limit]
-    return Page(photos, total, _cursor(photos[-1].id) if more else None)
+    return Page(photos, total, make_cursor(photos[-1].id) if more else None)
 
 
 def get_photo(session: Session, photo_id: int, owner: str = DEFAULT_OWNER) -> Photo:
@@ -97,11 +97,13 @@ def _embed_again(services: Services, photo: Photo) -> None:
     embed_in_others(services, photo)
 
 
-def _cursor(photo_id: int | None) -> str:
+def make_cursor(photo_id: int | None) -> str:
+    """For a page of what comes before this photo."""
     return base64.urlsafe_b64encode(json.dumps({"before": photo_id}).encode()).decode()
 
 
-def _read_cursor(cursor: str) -> int:
+def read_cursor(cursor: str) -> int:
+    """The id that make_cursor was given. Raises: InvalidRequest."""
     try:
         before = json.loads(base64.urlsafe_b64decode(cursor.encode()))["before"]
     except (binascii.Error, ValueError, KeyError, TypeError):

@@ -2,8 +2,10 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, File, Form, Path, Query, Response, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Header, Path, Query, Response, UploadFile
 from fastapi.responses import FileResponse
+from starlette.datastructures import Headers
+from starlette.staticfiles import NotModifiedResponse
 
 from app.dependencies import ServicesDep
 from app.errors import FileNotStored, TooLarge
@@ -34,6 +36,8 @@ from app.tables import Photo
 router = APIRouter(tags=["photos"])
 
 PhotoId = Annotated[int, Path(ge=1, le=MAX_ID, examples=[1])]
+IfNoneMatch = Annotated[str | None, Header(description="ETags of what the client has.", include_in_schema=False)]
+FILE_RESPONSES = {304: {"description": "The client has it already."}, **problem_responses(404, 416, 422)}
 
 
 def photo_filter(
@@ -130,32 +134,49 @@ def delete_photo(services: ServicesDep, photo_id: PhotoId) -> None:
     photos.delete_photo(services, photo_id)
 
 
-@router.get("/photo/{photo_id}/file", response_class=FileResponse, responses=problem_responses(404, 416, 422))
-def get_photo_file(services: ServicesDep, photo_id: PhotoId) -> FileResponse:
+@router.get("/photo/{photo_id}/file", response_class=FileResponse, responses=FILE_RESPONSES)
+def get_photo_file(services: ServicesDep, photo_id: PhotoId, if_none_match: IfNoneMatch = None) -> Response:
     """The original, byte for byte."""
     photo, sha256 = _stored(services, photo_id)
+    headers = lasting(sha256)
+    if matches(if_none_match, headers):
+        return NotModifiedResponse(headers)
     return FileResponse(
         services.store.path(sha256),
         media_type=photo.mime,
         filename=photo.filename or f"{photo_id}",
         content_disposition_type="inline",
-        headers={"Cache-Control": "private, max-age=31536000, immutable"},
+        headers=headers,
     )
 
 
-@router.get("/photo/{photo_id}/thumbnail", response_class=FileResponse, responses=problem_responses(404, 416, 422))
+@router.get("/photo/{photo_id}/thumbnail", response_class=FileResponse, responses=FILE_RESPONSES)
 def get_photo_thumbnail(
     services: ServicesDep,
     photo_id: PhotoId,
     size: Annotated[Literal["160", "320", "640", "1280"], Query(description="px of the longer side.")] = "320",
-) -> FileResponse:
+    if_none_match: IfNoneMatch = None,
+) -> Response:
     """A small WebP of the photo, upright."""
     _, sha256 = _stored(services, photo_id)
-    return FileResponse(
-        services.thumbnails.path(sha256, int(size)),
-        media_type="image/webp",
-        headers={"Cache-Control": "private, max-age=31536000, immutable"},
-    )
+    headers = lasting(f"{sha256}-{size}")
+    if matches(if_none_match, headers):
+        return NotModifiedResponse(headers)
+    return FileResponse(services.thumbnails.path(sha256, int(size)), media_type="image/webp", headers=headers)
+
+
+def lasting(content: str) -> Headers:
+    """Of a file whose bytes `content` names: it never changes, and a client's copy is good for ever.
+
+    Starlette's own ETag is of date and size, so the same thumbnail made again would be sent again.
+    """
+    return Headers({"ETag": f'"{content}"', "Cache-Control": "private, max-age=31536000, immutable"})
+
+
+def matches(if_none_match: str | None, headers: Headers) -> bool:
+    """Whether the client has what it asks for; proxies that compress mark an ETag as weak (RFC 9110, 13.1.2)."""
+    tags = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}
+    return bool(tags & {"*", headers["ETag"]})
 
 
 def _stored(services: Services, photo_id: int) -> tuple[Photo, str]:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from app.services.decode import ImageDecoder
 from app.services.interfaces import PhotoStore
+from app.services.keyed_lock import KeyedLock
 from app.services.photo_store import INCOMING, write_whole
 
 SIZES = (160, 320, 640, 1280)  # px of the longer side
@@ -22,14 +23,21 @@ class Thumbnailer:
         self._folder = folder
         self._store = store
         self._decoder = decoder
+        self._locks = KeyedLock()
 
     def path(self, sha256: str, size: int) -> Path:
-        """The thumbnail's file, made if it is not there. Raises: FileNotStored, BrokenMedia, OSError."""
+        """The thumbnail's file, made if it is not there: once, however many ask for it at the same time.
+
+        Raises: FileNotStored, BrokenMedia, OSError.
+        """
         target = self._target(sha256, size)
-        if not target.is_file():
-            with self._store.open(sha256) as original:
-                decoded = self._decoder.decode(original.read(), at_least=size)
-            self._save(target, decoded.image, size)
+        if target.is_file():
+            return target
+        with self._locks(target.name):
+            if not target.is_file():
+                with self._store.open(sha256) as original:
+                    decoded = self._decoder.decode(original.read(), at_least=size)
+                self._save(target, decoded.image, size)
         return target
 
     def make(self, sha256: str, image: Image.Image, size: int = GRID_SIZE) -> None:

@@ -60,9 +60,17 @@ function fillPicture(card, photo) {
   image.width = photo.width ?? 320;
   image.height = photo.height ?? 240;
   image.addEventListener("error", showWords, { once: true });
+  showPlaceholder(image, photo.placeholder);
   image.sizes = "(max-width: 520px) 48vw, 16rem";
   image.srcset = `${thumbnail(idOf(photo), 320)} 320w, ${thumbnail(idOf(photo), 640)} 640w`;
   image.src = thumbnail(idOf(photo), 320);
+}
+
+/** A blurred picture that came with the answer, until the thumbnail has loaded. */
+function showPlaceholder(image, placeholder) {
+  if (!placeholder) return;
+  image.style.backgroundImage = `url("${placeholder}")`;
+  image.addEventListener("load", () => image.style.removeProperty("background-image"), { once: true });
 }
 
 function fillScore(card, photo) {

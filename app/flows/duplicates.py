@@ -1,0 +1,205 @@
+"""Photos that are in the library more than once, and which one to keep; nothing is deleted here.
+
+Two photos are copies if their perceptual hashes and their vectors are near. Either alone errs: the hash sees only
+light and dark in 8 × 8 fields, the vector only what is in the picture.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+from sqlmodel import Session, col, select
+
+from app.flows.look_filler import count_without_look
+from app.flows.nearest import IDS_A_QUERY
+from app.flows.photos import make_cursor, read_cursor
+from app.flows.services import Services
+from app.schemas import MAX_ID, DuplicateKind
+from app.services.interfaces import Ids
+from app.services.looks import PLAIN
+from app.services.near_hashes import Hashes, HashNeighbours
+from app.tables import DEFAULT_OWNER, Photo
+
+# How many bits of the hashes may differ (an even number do: half of the bits are set), and the least cosine
+# similarity. By benchmarks/bench_duplicates.py: smaller, more compressed, lighter, darker and grey copies are
+# within 4 bits, though the vector of a tiny one may be far off; slight crops are within 8, and their vectors near.
+# Of 11,628 pairs of different photos none is nearer than 14 bits, and the vectors of those two are far apart.
+RULES = {
+    DuplicateKind.SAME_PICTURE: ((4, 0.4), (8, 0.85)),
+    DuplicateKind.LOOK_ALIKE: ((14, 0.85),),
+}
+# Formats of cameras, and of programs that lose nothing: a copy in another format was made from them.
+FAITHFUL = ("image/heic", "image/png", "image/tiff", "image/bmp", "image/x-")  # x-: camera RAW
+
+# Why a photo is kept, the strongest reason first: see _merits.
+REASONS = (
+    "more pixels",
+    "original or lossless format",
+    "larger file",
+    "date, place or camera",
+    "your words",
+    "larger file",
+    "older in the library",
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A photo of a group, compared with the one to keep."""
+
+    photo: Photo
+    similarity: float  # cosine of the vectors
+    hamming: int  # bits by which the perceptual hashes differ
+
+
+@dataclass(frozen=True)
+class Group:
+    """Every member is near the first, which is the one to keep; no photo is in two groups."""
+
+    members: tuple[Member, ...]
+    why: str  # of REASONS
+
+    @property
+    def keep(self) -> int:
+        return _id(self.members[0].photo)
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    groups: Sequence[Group]
+    total_groups: int
+    pending: int  # photos not compared yet
+    next_cursor: str | None
+
+
+def find_duplicates(
+    services: Services, kind: DuplicateKind, *, limit: int, cursor: str | None = None, owner: str = DEFAULT_OWNER
+) -> Duplicates:
+    """A page of groups, first those whose photo to keep is newest. Raises: InvalidRequest (the cursor)."""
+    before = MAX_ID + 1 if cursor is None else read_cursor(cursor)
+    groups = sorted(find_groups(services, kind, owner), key=lambda group: -group.keep)
+    left = [group for group in groups if group.keep < before]
+    page = left[:limit]
+    more = make_cursor(page[-1].keep) if len(left) > limit else None
+    return Duplicates(page, len(groups), count_without_look(services, owner), more)
+
+
+def find_groups(services: Services, kind: DuplicateKind, owner: str = DEFAULT_OWNER) -> list[Group]:
+    """All groups of a kind. Look-alikes are sought among what is left when each picture is there only once."""
+    with services.database.read() as session:
+        ids, hashes = _hashes(session, owner)
+        neighbours = HashNeighbours(hashes, max(bits for bits, _ in RULES[kind]))
+        photos = _photos(session, ids[neighbours.crowded()])
+    best_first = sorted(photos.values(), key=_merits, reverse=True)
+
+    def near(photo: Photo) -> Iterable[Photo]:
+        rows = neighbours.of(int(np.searchsorted(ids, _id(photo))))
+        return (photos[i] for i in ids[rows].tolist() if i in photos)
+
+    groups = _gathered(services, DuplicateKind.SAME_PICTURE, best_first, near)
+    if kind is DuplicateKind.LOOK_ALIKE:
+        copies = {_id(member.photo) for group in groups for member in group.members[1:]}
+        left = [photo for photo in best_first if photo.id not in copies]
+        groups = _gathered(services, kind, left, near)
+    return groups
+
+
+def _hashes(session: Session, owner: str) -> tuple[Ids, Hashes]:
+    """Ids, ascending, and hashes of all photos that have one worth comparing."""
+    columns = select(col(Photo.id), col(Photo.phash)).where(Photo.owner == owner, col(Photo.phash) != PLAIN)
+    rows = np.array(session.exec(columns.order_by(col(Photo.id))).all(), np.int64).reshape(-1, 2)
+    return rows[:, 0], rows[:, 1].copy().view(np.uint64)
+
+
+def _photos(session: Session, ids: Ids) -> dict[int, Photo]:
+    found: dict[int, Photo] = {}
+    for i in range(0, len(ids), IDS_A_QUERY):
+        part = select(Photo).where(col(Photo.id).in_(ids[i : i + IDS_A_QUERY].tolist()))
+        found |= {_id(photo): photo for photo in session.exec(part)}
+    return found
+
+
+def _gathered(
+    services: Services, kind: DuplicateKind, best_first: list[Photo], near: Callable[[Photo], Iterable[Photo]]
+) -> list[Group]:
+    """The best photo takes all that is near it, then the best of the others: so no chain leads from one picture
+    over its copies to another.
+    """
+    groups, free = [], {_id(photo) for photo in best_first}
+    for keep in best_first:
+        if keep.id not in free:
+            continue
+        free.remove(keep.id)
+        members = _matching(services, kind, keep, [photo for photo in near(keep) if photo.id in free])
+        free -= {_id(member.photo) for member in members}
+        if members:
+            groups.append(Group((Member(keep, 1.0, 0), *members), _why(keep, members)))
+    return groups
+
+
+def _matching(services: Services, kind: DuplicateKind, keep: Photo, others: list[Photo]) -> list[Member]:
+    """Those of a kind with `keep`, the most similar first; a photo without a vector yet is like no other."""
+    vector, found = services.index.vector(_id(keep)), []
+    for other in others:
+        if kind is DuplicateKind.SAME_PICTURE and _taken_apart(keep, other):
+            continue
+        theirs = services.index.vector(_id(other))
+        if vector is None or theirs is None:
+            continue
+        similarity, hamming = float(vector @ theirs), hash_distance(keep.phash, other.phash)
+        if is_near(kind, hamming, similarity):
+            found.append(Member(other, similarity, hamming))
+    return sorted(found, key=lambda member: -member.similarity)
+
+
+def _taken_apart(one: Photo, other: Photo) -> bool:
+    """Whether the cameras' clocks say that these are two shots: a copy keeps the date or loses it."""
+    moments = [_local_time(photo) for photo in (one, other)]
+    return None not in moments and moments[0] != moments[1]
+
+
+def _local_time(photo: Photo) -> datetime | None:
+    if photo.taken_at is None:
+        return None
+    return photo.taken_at + timedelta(minutes=photo.utc_offset_min or 0)
+
+
+def hash_distance(one: int | None, other: int | None) -> int:
+    """Bits by which two perceptual hashes differ."""
+    assert one is not None, "only photos with a hash are compared"
+    assert other is not None, "only photos with a hash are compared"
+    return ((one ^ other) & (2**64 - 1)).bit_count()
+
+
+def is_near(kind: DuplicateKind, hamming: int, similarity: float) -> bool:
+    return any(hamming <= bits and similarity >= least for bits, least in RULES[kind])
+
+
+def _why(keep: Photo, members: list[Member]) -> str:
+    """The first reason that puts it before the best of the others."""
+    next_best = max(_merits(member.photo) for member in members)
+    return next(
+        reason for reason, mine, other in zip(REASONS, _merits(keep), next_best, strict=True) if mine != other
+    )
+
+
+def _merits(photo: Photo) -> tuple[int, ...]:
+    """One number for each of REASONS, the greater the better. A file is larger first if it is so by about half:
+    a few more bytes are no better picture, and a date may be worth them.
+    """
+    size = photo.bytes or 0
+    return (
+        (photo.width or 0) * (photo.height or 0),
+        (photo.mime or "").startswith(FAITHFUL),
+        size.bit_length(),
+        sum(fact is not None for fact in (photo.taken_at, photo.latitude, photo.camera)),
+        sum(bool(words) for words in (photo.title, photo.caption, photo.tags)),
+        size,
+        -_id(photo),
+    )
+
+
+def _id(photo: Photo) -> int:
+    assert photo.id is not None, "a stored photo has an id"
+    return photo.id
