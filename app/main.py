@@ -56,19 +56,7 @@ def create_app(
         generate_unique_id_function=operation_id,
         responses=problem_responses(500),
     )
-    app.add_middleware(
-        BodyLimit,
-        max_bytes=settings.max_upload_bytes + MULTIPART_OVERHEAD_BYTES,
-        elsewhere={"/imports": settings.max_bulk_bytes, "/imports/stream": None},  # a stream has a limit a line
-    )
-    app.add_middleware(TusRules)
-    app.add_middleware(
-        SlowBody,
-        grace_s=settings.body_grace_s,
-        min_bytes_per_s=MIN_BYTES_PER_S,
-        exempt={"/imports/stream"},  # its items come when they come
-    )
-    app.add_middleware(RequestContext)
+    _add_middleware(app, settings)
     add_problem_handlers(app)
     for module in (imports, tus, photos, duplicates, search, feedback, models, status):
         app.include_router(module.router)
@@ -102,6 +90,23 @@ def started(services: Services, prepare: Prepare) -> Iterator[Serving]:
 def operation_id(route: APIRoute) -> str:
     """The function's name: stable for generated clients, whatever the path becomes."""
     return route.name
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """The last one added is the first to see a request."""
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=settings.max_upload_bytes + MULTIPART_OVERHEAD_BYTES,
+        elsewhere={"/imports": settings.max_bulk_bytes, "/imports/stream": None},  # a stream has a limit a line
+    )
+    app.add_middleware(TusRules)
+    app.add_middleware(
+        SlowBody,
+        grace_s=settings.body_grace_s,
+        min_bytes_per_s=MIN_BYTES_PER_S,
+        exempt={"/imports/stream"},  # its items come when they come
+    )
+    app.add_middleware(RequestContext)
 
 
 def _add_docs(app: FastAPI) -> None:
