@@ -146,8 +146,7 @@ def asked_change(settings: Settings, model: str | None, *, rollback: bool) -> tu
     """The database, and the change that these options stand for; without any, the one under way, or None."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from app.database import Database
-    from app.dependencies import starting_choice
+    from app.dependencies import open_storage, starting_choice
     from app.errors import AppError
     from app.flows import model_changes
     from app.services.model_choice import checked_name
@@ -155,7 +154,7 @@ def asked_change(settings: Settings, model: str | None, *, rollback: bool) -> tu
     from app.tables import ChangeState
 
     try:
-        database = Database(settings.database_url, settings.busy_timeout_s)
+        database, _ = open_storage(settings)
         if (
             model_changes.newest(database) is None
         ):  # else the next start would take RECOLLECT_MODEL for the newer wish
@@ -296,6 +295,7 @@ def build(settings: Settings, *, voice: bool = False) -> Any:
     from sqlalchemy.exc import SQLAlchemyError
 
     from app.dependencies import build_services
+    from app.errors import AppError
     from app.flows.warm_up import warm_up
     from app.services.weight_files import WeightsRefused
 
@@ -303,7 +303,7 @@ def build(settings: Settings, *, voice: bool = False) -> Any:
         services = build_services(settings, voice=voice)
         if voice:
             warm_up(services)
-    except WeightsRefused as error:
+    except (WeightsRefused, AppError) as error:
         fail(str(error))
     except SQLAlchemyError as error:
         fail(f"The database {settings.database_url} cannot be used: {error}")
