@@ -28,7 +28,7 @@ from app.services.model_choice import AUTO, EMBEDDED, ModelChoice, choose_model,
 from app.services.photo_store import LocalPhotoStore
 from app.services.precision import image_dtype
 from app.services.tagger import Tagger
-from app.services.thumbnails import Thumbnailer
+from app.services.thumbnails import THUMBNAILS, Thumbnailer
 from app.services.weight_files import WeightsRefused
 from app.settings import Settings
 from app.tables import ModelChange
@@ -37,8 +37,7 @@ from app.telemetry import Telemetry
 logger = logging.getLogger(__name__)
 
 VOCABULARY = Path(__file__).parent / "weights" / "tag_vocabulary.csv"
-THUMBNAILS = ".thumbnails"  # below the uploads folder, and safe to delete
-CACHE = ".cache"  # likewise
+CACHE = ".cache"  # below the uploads folder, and safe to delete
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,10 @@ class LocalPhotoStore:
         self.check_mounted()
         if target.exists():
             return
-        with _full_disk_told():
+        with full_disk_told():
             _make_folder(target.parent)
             write_whole(target, data, self._incoming)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
 
     def open(self, sha256: str) -> BinaryIO:
         """Raises: FileNotStored, StorageMissing."""
@@ -84,7 +84,7 @@ class LocalPhotoStore:
         self.check_mounted()
         self._incoming.mkdir(exist_ok=True)
         # Not synced: a journal keeps the order, so the note is on disk when the original's name is.
-        with _full_disk_told(), _locked(note) as descriptor:
+        with full_disk_told(), _locked(note) as descriptor:
             try:
                 os.ftruncate(descriptor, 0)
                 keep = not deleting and self.holds(sha256)
@@ -159,17 +159,25 @@ def is_held(path: Path) -> bool:
     A lock tells it, not a process number: those of two containers on one folder may be the same.
     """
     try:
-        with path.open("rb+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, FileNotFoundError):
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    except FileNotFoundError:
         return True
-    return False
+    except OSError:  # a link, which is never opened
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def _is_note(path: Path) -> bool:
     """Of an original that goes unless a row names it; those that are to stay have a word in their note."""
     try:
-        return _SHA256.fullmatch(path.name) is not None and path.stat().st_size == 0
+        return _SHA256.fullmatch(path.name) is not None and path.lstat().st_size == 0
     except FileNotFoundError:
         return False
 
@@ -189,7 +197,7 @@ def _locked(path: Path) -> Iterator[int]:
 
 
 @contextmanager
-def _full_disk_told() -> Iterator[None]:
+def full_disk_told() -> Iterator[None]:
     """Raises: StorageFull."""
     try:
         yield
@@ -202,10 +210,10 @@ def _full_disk_told() -> Iterator[None]:
 def _make_folder(folder: Path) -> None:
     if not folder.is_dir():
         folder.mkdir(exist_ok=True)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """A rename is durable once the folder that holds the name is on disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

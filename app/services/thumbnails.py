@@ -9,6 +9,7 @@ from app.services.decode import ImageDecoder
 from app.services.interfaces import PhotoStore
 from app.services.photo_store import INCOMING, remove_leftovers, write_whole
 
+THUMBNAILS = ".thumbnails"  # their folder below the uploads folder; safe to delete
 SIZES = (160, 320, 640, 1280)  # px of the longer side
 GRID_SIZE = 320  # what a page of results shows
 WEBP_QUALITY = 80
