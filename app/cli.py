@@ -1,7 +1,11 @@
-"""The command line: `recollect serve | import | search | duplicates | reindex | models`."""
+"""The command line, `recollect COMMAND`; its import command is in app/cli_import.py."""
 
+import json
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -10,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.cli_import import import_photos
 from app.settings import Settings
-from app.terminal import build, err, fail, out, read_settings, set_up_logging
+from app.terminal import build, err, fail, out, read_settings, set_up_logging, told_plainly
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="Self-hosted photo search.")
 models = typer.Typer(no_args_is_help=True, help="Image-text models: what is here, and fetching more.")
@@ -126,8 +130,7 @@ def asked_change(settings: Settings, model: str | None, *, rollback: bool) -> tu
     """The database, and the change that these options stand for; without any, the one under way, or None."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from app.database import Database
-    from app.dependencies import starting_choice
+    from app.dependencies import open_storage, starting_choice
     from app.errors import AppError
     from app.flows import model_changes
     from app.services.model_choice import checked_name
@@ -135,7 +138,7 @@ def asked_change(settings: Settings, model: str | None, *, rollback: bool) -> tu
     from app.tables import ChangeState
 
     try:
-        database = Database(settings.database_url, settings.busy_timeout_s)
+        database, _ = open_storage(settings)
         if (
             model_changes.newest(database) is None
         ):  # else the next start would take RECOLLECT_MODEL for the newer wish
@@ -222,6 +225,128 @@ def tell_outcome(change: Any) -> NoReturn:
         fail(f"The change to {change.model} was given up. {change.error or ''}".strip())
     out.print(f"{change.done} of {change.total} photos have a vector in {change.space}.", highlight=False)
     raise typer.Exit(1 if change.skipped else 0)
+
+
+@cli.command()
+def check(
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Compare the sizes of originals, not their SHA-256.")
+    ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend what can be mended without losing anything.")
+    ] = False,
+    delete_strays: Annotated[
+        bool, typer.Option("--delete-strays", help="With --repair: delete stray originals that are no pictures.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Look for originals that are missing, altered or in no row, and for what else does not fit.
+
+    A server may go on meanwhile. Exit status: 0 if all is well, 1 if something is left, 2 if it cannot be told.
+    """
+    from app.dependencies import build_services, open_storage, starting_choice
+    from app.flows import integrity
+    from app.flows.reindex import fill_missing
+
+    if delete_strays and not repair:
+        fail("--delete-strays is a part of --repair.", status=2)
+    set_up_logging("error")
+    settings, left, mended = read_settings(), 0, 0
+    with told_plainly(settings, status=2):
+        library = integrity.Library(*open_storage(settings), starting_choice(settings).space)
+        services = build_services(settings, voice=False) if repair else None
+        filled = fill_missing(services) if services else 0
+        with progress("Checking", integrity.count_originals(library.database)) as tick:
+            for finding in integrity.check(library, fast=fast, tick=tick):
+                done = integrity.repair(services, finding, delete_strays=delete_strays) if services else None
+                mended, left = mended + bool(done), left + (not done)
+                show_finding(finding, done, as_json=as_json)
+    repaired = f", {mended} of them mended; {filled} vectors made" if repair else ""
+    err.print(f"{left + mended} found{repaired}.", highlight=False)
+    raise typer.Exit(1 if left else 0)
+
+
+def show_finding(finding: Any, done: str | None, *, as_json: bool) -> None:
+    fields = asdict(finding) | {"done": done}
+    if as_json:
+        out.print(json.dumps(fields), markup=False, highlight=False, soft_wrap=True)
+        return
+    where = finding.path or (f"photo {finding.photo_id}" if finding.photo_id else "")
+    parts = (f"{finding.kind:<16}", where, finding.detail, f"→ {done}" if done else "")
+    out.print("  ".join(part for part in parts if part), markup=False, highlight=False, soft_wrap=True)
+
+
+@cli.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(help="A folder of its own, best on another disk.")],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read back what is there, and copy again what is damaged.")
+    ] = False,
+) -> None:
+    """Copy the library, also while a server runs on it; what is in the folder already is not copied again."""
+    from app.dependencies import open_storage
+    from app.flows.backup import Copied, back_up, require_sqlite
+
+    set_up_logging("error")
+    settings = read_settings()
+    with told_plainly(settings):
+        require_sqlite(settings.database_url)
+        database, store = open_storage(settings)
+        with copying("Copying", database) as report:
+            counts = back_up(database, store, folder, verify=verify, report=report)
+    tell_copied(counts)
+    raise typer.Exit(1 if counts[Copied.MISSING] + counts[Copied.ALTERED] else 0)
+
+
+@cli.command()
+def restore(folder: Annotated[Path, typer.Argument(help="A folder that `recollect backup` has filled.")]) -> None:
+    """Fill an empty library from a backup. No server may run on it meanwhile."""
+    from app.dependencies import open_storage
+    from app.flows import backup as backups
+    from app.flows.integrity import check_originals, count_originals
+
+    set_up_logging("error")
+    settings = read_settings()
+    with told_plainly(settings):
+        backups.require_sqlite(settings.database_url)
+        database, store = open_storage(settings)
+        with copying("Restoring") as report:
+            counts = backups.restore(folder, database, store, report=report)
+        wrong = sum(1 for _ in check_originals(database, store, fast=True))
+    tell_copied(counts)
+    out.print(f"{count_originals(database)} photos restored, {wrong} without their original.", highlight=False)
+    raise typer.Exit(1 if wrong else 0)
+
+
+@contextmanager
+def copying(label: str, database: Any = None) -> Iterator[Any]:
+    """A progress bar, and a line for each original that could not be copied."""
+    from app.flows.backup import Copied
+    from app.flows.integrity import count_originals
+
+    with progress(label, count_originals(database) if database else None) as tick:
+
+        def report(original: Any, outcome: Any) -> None:
+            tick()
+            if outcome in (Copied.MISSING, Copied.ALTERED):
+                err.print(f"{outcome}  photo {original.photo_id}  {original.sha256}", highlight=False)
+
+        yield report
+
+
+def tell_copied(counts: Any) -> None:
+    out.print(
+        ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "no originals", highlight=False
+    )
+
+
+@contextmanager
+def progress(label: str, total: int | None) -> Iterator[Callable[[], None]]:
+    """A bar on stderr; what it yields moves it by one."""
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda: bar.advance(task)
 
 
 @models.command("list")

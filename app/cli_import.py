@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from app.settings import Settings
-from app.terminal import build, err, fail, out, read_settings, set_up_logging
+from app.terminal import build, err, fail, out, read_settings, set_up_logging, told_plainly
 
 if TYPE_CHECKING:  # the flows take seconds to import
     from app.flows.services import Services
@@ -206,24 +206,17 @@ class Rate(ProgressColumn):
 
 def foretell(settings: Settings, source: Path, options: "Options", *, as_json: bool) -> int:
     """The exit status of a dry run."""
-    from sqlalchemy.exc import SQLAlchemyError
-
     from app.database import Database
-    from app.errors import AppError
     from app.flows.source_import import dry_run
 
     report = Report(as_json=as_json)
-    try:
+    with told_plainly(settings):
         database = Database(settings.database_url, settings.busy_timeout_s)
         for entry in dry_run(database, settings, source, options):
             report.found(1)
             report.ended(entry)
             if entry.status == "new" and not as_json:
                 out.print(f"new  {entry.name}", markup=False, highlight=False)
-    except (AppError, OSError) as error:
-        fail(str(error))
-    except SQLAlchemyError as error:
-        fail(f"The database {settings.database_url} cannot be used: {error}")
     return report.sum_up()
 
 

@@ -17,6 +17,7 @@ from app.errors import AdminOnly
 from app.flows import imports
 from app.flows.live_index import LiveIndex
 from app.flows.model_changes import REQUEST, in_use
+from app.flows.originals import mend, recognise
 from app.flows.services import PhotoTagger, Services, Serving
 from app.services.allocator import keep_large_blocks
 from app.services.batching import BatchedEncoder, QueuedTranscriber
@@ -30,7 +31,7 @@ from app.services.photo_store import INCOMING, LocalPhotoStore
 from app.services.precision import image_dtype
 from app.services.staging import Staging
 from app.services.tagger import Tagger
-from app.services.thumbnails import Thumbnailer
+from app.services.thumbnails import THUMBNAILS, Thumbnailer
 from app.services.weight_files import WeightsRefused
 from app.settings import Settings
 from app.tables import ModelChange
@@ -39,8 +40,7 @@ from app.telemetry import Telemetry
 logger = logging.getLogger(__name__)
 
 VOCABULARY = Path(__file__).parent / "weights" / "tag_vocabulary.csv"
-THUMBNAILS = ".thumbnails"  # below the uploads folder, and safe to delete
-CACHE = ".cache"  # likewise
+CACHE = ".cache"  # below the uploads folder, and safe to delete
 STAGED = ".staged"  # accepted, and not in the library yet
 
 
@@ -57,12 +57,20 @@ class Models:
 def build_services(settings: Settings, *, voice: bool = True) -> Services:
     """Everything loaded, and the index filled from the rows; `voice=False` leaves Whisper out.
 
-    Raises: WeightsRefused, sqlalchemy.exc.SQLAlchemyError, OSError.
+    Raises: WeightsRefused, StorageMissing, sqlalchemy.exc.SQLAlchemyError, OSError.
     """
     # Storage first: what cannot be written to is told in a moment, not after the models have loaded.
-    LocalPhotoStore(settings.uploads_dir)
+    open_storage(settings)[0].dispose()
     choice = starting_choice(settings)
     return assemble(settings, load_models(settings, choice, voice=voice))
+
+
+def open_storage(settings: Settings) -> tuple[Database, LocalPhotoStore]:
+    """The rows and the originals, which belong together. Raises: StorageMissing, SQLAlchemyError, OSError."""
+    database = Database(settings.database_url, settings.busy_timeout_s)
+    store = LocalPhotoStore(settings.uploads_dir)
+    recognise(database, store)
+    return database, store
 
 
 def starting_choice(settings: Settings) -> ModelChoice:
@@ -116,14 +124,15 @@ def load_models(settings: Settings, choice: ModelChoice, *, voice: bool = True) 
 
 
 def assemble(settings: Settings, models: Models) -> Services:
-    """The services round loaded models. Raises: sqlalchemy.exc.OperationalError, OSError."""
+    """The services round loaded models, and what a crash left half done finished.
+
+    Raises: StorageMissing, sqlalchemy.exc.OperationalError, OSError.
+    """
+    database, store = open_storage(settings)
     threads = InferenceThreads.on(settings.torch_threads or available_cores())
     serving = Serving()
-    database = Database(settings.database_url, settings.busy_timeout_s)
-    store = LocalPhotoStore(settings.uploads_dir)
-    store.remove_leftovers()
     decoder = ImageDecoder(settings.max_pixels, settings.decode_concurrency)
-    return Services(
+    services = Services(
         settings=settings,
         telemetry=_telemetry(serving),
         database=database,
@@ -138,6 +147,10 @@ def assemble(settings: Settings, models: Models) -> Services:
         queue_changed=threading.Event(),
         **_of_space(settings, database, threads, models.choice, models.encoder, models.tagger),
     )
+    store.remove_leftovers()
+    services.thumbnails.remove_leftovers()
+    mend(services)
+    return services
 
 
 def prepare_successor(services: Services, change: ModelChange) -> Services:

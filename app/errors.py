@@ -19,6 +19,7 @@ AppError                        500  internal-error
 ├── Overloaded                  503  overloaded         (Retry-After)
 ├── CapabilityMissing           503  capability-missing
 ├── EncoderFailed               500  encoder-failed
+├── StorageMissing              503  storage-missing
 └── StorageFull                 507  storage-full
 
 The handlers that turn these, validation errors and everything unexpected into problem+json
@@ -133,6 +134,12 @@ class EncoderFailed(AppError):
     """A model gave no usable result (out of memory, NaN)."""
 
     status, slug, title = 500, "encoder-failed", "The model failed on this input"
+
+
+class StorageMissing(AppError):
+    """The uploads folder is not the library's: its disk is not mounted."""
+
+    status, slug, title = 503, "storage-missing", "The photos are not there"
 
 
 class StorageFull(AppError):

@@ -232,7 +232,7 @@ class SearchHit(BaseModel):
 
 class SearchResults(BaseModel):
     query: str = Field(examples=["horses at the sea"])
-    query_id: int = Field(description="Give it to POST /feedback with a vote.")
+    query_id: int | None = Field(description="Give it to POST /feedback with a vote; null if the disk is full.")
     results: list[SearchHit]
     total_results: int
     latency_ms: float
@@ -242,7 +242,7 @@ class RankedResults(BaseModel):
     query: str = Field(
         description="The words, or `image:<sha256>`, or `photo:<id>`.", examples=["horses at the sea"]
     )
-    query_id: int
+    query_id: int | None
     query_type: QueryKind
     results: list[SearchHit]
     total_found: int

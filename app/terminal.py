@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import typer
@@ -26,23 +28,32 @@ def read_settings(**flags: object) -> Settings:
 
 def build(settings: Settings, *, voice: bool = False) -> Any:
     """The services, warm if they are to serve (voice=True); ends with a clear text if something is missing."""
-    from sqlalchemy.exc import SQLAlchemyError
-
     from app.dependencies import build_services
     from app.flows.warm_up import warm_up
-    from app.services.weight_files import WeightsRefused
 
-    try:
+    with told_plainly(settings):
         services = build_services(settings, voice=voice)
         if voice:
             warm_up(services)
-    except WeightsRefused as error:
-        fail(str(error))
-    except SQLAlchemyError as error:
-        fail(f"The database {settings.database_url} cannot be used: {error}")
-    except OSError as error:
-        fail(f"{error.filename or settings.uploads_dir}: {error.strerror or error}")
     return services
+
+
+@contextmanager
+def told_plainly(settings: Settings, status: int = 1) -> Iterator[None]:
+    """What is wrong with the library or the installation ends the program with a clear text."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from app.errors import AppError
+    from app.services.weight_files import WeightsRefused
+
+    try:
+        yield
+    except (WeightsRefused, AppError) as error:
+        fail(str(error), status)
+    except SQLAlchemyError as error:
+        fail(f"The database {settings.database_url} cannot be used: {error}", status)
+    except OSError as error:
+        fail(f"{error.filename or settings.uploads_dir}: {error.strerror or error}", status)
 
 
 def fail(message: str, status: int = 1) -> NoReturn:

@@ -7,6 +7,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import csv
 import io
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from typer.testing import CliRunner, Result
 
+from app.cli import cli
 from app.dependencies import Models, assemble, load_models, prepare_successor
 from app.flows.model_mover import Prepare
 from app.flows.services import Services
@@ -129,6 +132,23 @@ def library(app: Running) -> Running:
     """An app with all test photos."""
     app.upload_all()
     return app
+
+
+@pytest.fixture
+def recollect(settings: Settings) -> Iterator[Callable[..., Result]]:
+    """recollect("check", "--fast") runs a command on this test's library, in this process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+
+    def run(*arguments: str | Path, **changes: Any) -> Result:
+        changed = settings.model_copy(update=changes)
+        fields = ("database_url", "uploads_dir", "model")
+        environment = {f"RECOLLECT_{name.upper()}": str(getattr(changed, name)) for name in fields}
+        return CliRunner().invoke(cli, [str(argument) for argument in arguments], env=environment)
+
+    yield run
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -32,12 +32,13 @@ class Server:
             "RECOLLECT_PORT": str(self.port),
             **settings,
         }
+        self.command: list[str | Path] = [RECOLLECT, "serve"]
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, wait_s: float = 120) -> "Server":
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [RECOLLECT, "serve"], cwd=self.folder, env=self.environment, stdout=log, stderr=log
+                self.command, cwd=self.folder, env=self.environment, stdout=log, stderr=log
             )
         deadline = time.monotonic() + wait_s
         while time.monotonic() < deadline:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import FileNotStored, StorageFull
-from app.services.photo_store import INCOMING, LocalPhotoStore
+from app.errors import FileNotStored, StorageFull, StorageMissing
+from app.services.photo_store import INCOMING, MARK, LocalPhotoStore
 
 PROCESSES = multiprocessing.get_context("spawn")
 PATIENCE_S = 60
@@ -27,13 +27,20 @@ DATA = b"the bytes of a photo" * 1000
 SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
+def store_in(folder: Path) -> LocalPhotoStore:
+    store = LocalPhotoStore(folder)
+    store.set_up()
+    return store
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> LocalPhotoStore:
-    return LocalPhotoStore(tmp_path / "deep" / "uploads")
+    return store_in(tmp_path / "deep" / "uploads")
 
 
 def stored_files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file() and INCOMING not in path.parts]
+    files = [path for path in folder.rglob("*") if path.is_file() and INCOMING not in path.parts]
+    return [path for path in files if path.name != MARK]
 
 
 def half_written(folder: Path) -> list[Path]:
@@ -122,11 +129,13 @@ def test_a_name_that_is_no_sha256_is_refused(store: LocalPhotoStore, name: str) 
         lambda: store.open(name),
         lambda: store.path(name),
         lambda: store.delete(name),
+        lambda: store.noted(name).__enter__(),
+        lambda: store.is_noted(name),
     ]
     for action in actions:
         with pytest.raises(ValueError, match="64 hex digits"):
             action()
-    assert list(store.folder.iterdir()) == []
+    assert [path.name for path in store.folder.iterdir()] == [MARK]
 
 
 def test_a_folder_in_place_of_a_file_is_not_a_photo(store: LocalPhotoStore) -> None:
@@ -137,7 +146,7 @@ def test_a_folder_in_place_of_a_file_is_not_a_photo(store: LocalPhotoStore) -> N
 
 def save_until_killed(folder: Path, seed: int, saved: "Connection[str, str]") -> None:
     """Saves one big file after another, and says each one's name once it is acknowledged."""
-    store = LocalPhotoStore(folder)
+    store = store_in(folder)
     for number in range(10_000):
         data = hashlib.shake_256(f"{seed}/{number}".encode()).digest(BIG_FILE_BYTES)
         sha256 = hashlib.sha256(data).hexdigest()
@@ -166,7 +175,7 @@ def kill_while_saving(folder: Path, seed: int) -> list[str]:
 
 
 def test_a_kill_in_the_middle_leaves_whole_files_only(tmp_path: Path) -> None:
-    store, acknowledged, leftovers = LocalPhotoStore(tmp_path), list[str](), 0
+    store, acknowledged, leftovers = store_in(tmp_path), list[str](), 0
     for kill in range(KILLS):
         acknowledged += kill_while_saving(tmp_path, seed=kill)
         left = half_written(tmp_path)
@@ -180,18 +189,108 @@ def test_a_kill_in_the_middle_leaves_whole_files_only(tmp_path: Path) -> None:
     assert leftovers, "no kill hit a write, so nothing was proved"
 
 
+HOLD = "import fcntl, sys; file = open(sys.argv[1], 'wb'); fcntl.flock(file, fcntl.LOCK_EX); print(); input()"
+
+
+def held_by_another(path: Path) -> "subprocess.Popen[bytes]":
+    """A process that holds the file as its writer does, until it is killed."""
+    other = subprocess.Popen([sys.executable, "-c", HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout is not None
+    other.stdout.readline()
+    return other
+
+
 def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(store: LocalPhotoStore) -> None:
     incoming = store.folder / INCOMING
     incoming.mkdir()
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        living = incoming / f"{other.pid}-abc"
-        for path in (living, incoming / f"{os.getpid()}-abc", incoming / "without-a-number"):
-            path.write_bytes(b"half")
-        assert store.remove_leftovers() == 2
+    living = incoming / "tmp-living"
+    (incoming / "tmp-dead").write_bytes(b"half")
+    with held_by_another(living) as other:
+        assert store.remove_leftovers() == 1
         assert half_written(store.folder) == [living]
         other.kill()
     assert store.remove_leftovers() == 1
     assert store.remove_leftovers() == 0
+
+
+def test_a_note_stays_when_its_block_fails_or_its_process_dies(store: LocalPhotoStore) -> None:
+    with store.noted(SHA256):
+        assert store.is_noted(SHA256)
+        assert store.left_notes() == []
+    assert not store.is_noted(SHA256)
+    with pytest.raises(ZeroDivisionError), store.noted(SHA256):
+        raise ZeroDivisionError
+    assert store.left_notes() == [SHA256]
+    with store.noted(SHA256):
+        store.save(SHA256, DATA)
+    assert half_written(store.folder) == []
+    with held_by_another(store.folder / INCOMING / SHA256) as other:
+        assert store.left_notes() == []
+        other.kill()
+    assert store.left_notes() == [SHA256]
+    assert store.remove_leftovers() == 0
+
+
+def test_an_original_that_was_there_before_is_not_noted_for_good(store: LocalPhotoStore) -> None:
+    """A failed upload of bytes that lie there already must not take them away; a deletion may."""
+    store.save(SHA256, DATA)
+    with pytest.raises(ZeroDivisionError), store.noted(SHA256):
+        raise ZeroDivisionError
+    assert not store.is_noted(SHA256)
+    with pytest.raises(ZeroDivisionError), store.noted(SHA256, deleting=True):
+        raise ZeroDivisionError
+    assert store.left_notes() == [SHA256]
+
+
+def test_one_at_a_time_works_on_an_original(store: LocalPhotoStore) -> None:
+    inside, most = 0, 0
+
+    def work(_: int) -> None:
+        nonlocal inside, most
+        with store.noted(SHA256):
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.002)
+            inside -= 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(40)))
+    assert most == 1
+    assert half_written(store.folder) == []
+
+
+def test_a_note_costs_next_to_nothing(store: LocalPhotoStore) -> None:
+    def note_and_save(number: int) -> tuple[float, float]:
+        data = DATA + str(number).encode()
+        sha256 = hashlib.sha256(data).hexdigest()
+        begun = time.perf_counter()
+        with store.noted(sha256):
+            saving = time.perf_counter()
+            store.save(sha256, data)
+            saved = time.perf_counter()
+        return saved - saving, time.perf_counter() - begun - (saved - saving)
+
+    saves, notes = zip(*(note_and_save(number) for number in range(50)), strict=True)
+    assert sorted(notes)[25] < max(0.002, sorted(saves)[25])
+
+
+def test_nothing_is_written_where_the_disk_is_not_mounted(store: LocalPhotoStore) -> None:
+    store.save(SHA256, DATA)
+    mounted = store.folder.rename(store.folder.with_name("elsewhere"))
+    for bare in (False, True):
+        if bare:
+            store.folder.mkdir()
+        for action in (store.path, store.open, lambda sha256: store.save(sha256, DATA), enter_note(store)):
+            with pytest.raises(StorageMissing):
+                action(SHA256)
+    assert list(store.folder.iterdir()) == []
+    store.folder.rmdir()
+    mounted.rename(store.folder)
+    assert store.path(SHA256).read_bytes() == DATA
+
+
+def enter_note(store: LocalPhotoStore) -> Callable[[str], object]:
+    return lambda sha256: store.noted(sha256).__enter__()
 
 
 def test_leftovers_are_not_photos(store: LocalPhotoStore) -> None:
@@ -203,7 +302,7 @@ def test_leftovers_are_not_photos(store: LocalPhotoStore) -> None:
 def save_on_a_full_disk(folder: Path) -> None:
     """A limit on the size of files stands for the full disk: like it, it stops a write half-way."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES, LIMIT_BYTES))
-    store = LocalPhotoStore(folder)
+    store = store_in(folder)
     too_big = DATA * 10
     with pytest.raises(StorageFull) as full:
         store.save(hashlib.sha256(too_big).hexdigest(), too_big)
@@ -224,7 +323,7 @@ def test_a_full_disk_is_storage_full_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / SHA256[:2]).write_bytes(b"a file where a folder should be")
-    store = LocalPhotoStore(tmp_path)
+    store = store_in(tmp_path)
     with pytest.raises(OSError, match="exists"):
         store.save(SHA256, DATA)
     assert half_written(tmp_path) == []

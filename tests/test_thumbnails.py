@@ -23,7 +23,9 @@ ALIKE = 8  # mean difference that WebP at this quality makes; another picture di
 
 @pytest.fixture
 def store(tmp_path: Path) -> LocalPhotoStore:
-    return LocalPhotoStore(tmp_path / "uploads")
+    store = LocalPhotoStore(tmp_path / "uploads")
+    store.set_up()
+    return store
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from sqlmodel import col, func, select
 from app.dependencies import Models, assemble
 from app.errors import StorageFull
 from app.flows.services import Services
-from app.services.photo_store import LocalPhotoStore
+from app.services.photo_store import MARK, LocalPhotoStore
 from app.settings import Settings
 from app.tables import Embedding, Photo
 from tests.conftest import BUSES, DOG, PHOTOS, PIZZA, Running, picture_bytes, shared
@@ -29,7 +29,7 @@ def stored_files(app: Running) -> list[Path]:
     """Originals, and anything half-written; thumbnails and caches do not count."""
     folder = app.services.settings.uploads_dir
     files = [path for path in folder.rglob("*") if path.is_file()]
-    return [path for path in files if not {".thumbnails", ".cache"} & set(path.parts)]
+    return [path for path in files if not {".thumbnails", ".cache", MARK} & set(path.parts)]
 
 
 def stored_thumbnails(app: Running) -> list[str]:

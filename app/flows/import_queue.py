@@ -222,10 +222,7 @@ def clean_staging(services: Services) -> int:
     """Delete what a crash has left between the staging of a file and the commit of its row."""
     with services.database.read() as session:
         wanted = {*session.exec(_staged()), *session.exec(select(PartialUpload.id))}
-    left = services.staging.abandoned(wanted)
-    for name in left:
-        services.staging.delete(name)
-    return len(left)
+    return services.staging.clean(wanted)
 
 
 def _staged() -> Any:

@@ -1,17 +1,20 @@
 """Photos whose originals stay where they are: indexed, never copied, never touched."""
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from sqlmodel import Session, col, select, update
 
 from app.errors import InvalidRequest
 from app.flows import source_files
-from app.flows.ingest import Added, NewItem, add_item, remove_unused_file
+from app.flows.ingest import Added, NewItem, add_item
+from app.flows.originals import remove_unused_file, settled
 from app.flows.photos import delete_photo
 from app.flows.services import Services
 from app.tables import Feedback, Photo, SourceFile
 
+AT_ONCE = timedelta(seconds=1)  # between the two times of a row that nobody has edited
 OWN_WORDS = ("item_id", "title", "caption", "category", "tags")
 
 
@@ -57,22 +60,24 @@ def _has_other_file(services: Services, photo_id: int, path: Path) -> bool:
 
 def _supersede(services: Services, old_id: int, new: Photo) -> None:
     """The old version's bytes are gone, for its file holds the new one."""
-    with services.database.write() as session:
+    with services.database.read() as session:
         old = session.get(Photo, old_id)
-        if old is None:
-            return
-        _hand_over(session, old, session.get_one(Photo, new.id))
-        session.delete(old)
-    services.live_index.forget([old_id])
-    remove_unused_file(services, old.sha256)
+    if old is None:
+        return
+    with services.photo_locks(old.sha256 or ""), settled(services, old.sha256, deleting=True):
+        with services.database.write() as session:
+            _hand_over(session, session.get_one(Photo, old_id), session.get_one(Photo, new.id))
+        services.live_index.forget([old_id])
+        remove_unused_file(services, old.sha256)
 
 
 def _hand_over(session: Session, old: Photo, new: Photo) -> None:
+    """The old photo's votes and item_id, and its words if they were edited here; then it is deleted."""
     votes = update(Feedback).where(col(Feedback.photo_id) == old.id)
     session.exec(votes.values(photo_id=new.id))
-    words = {name: getattr(old, name) for name in OWN_WORDS}
-    old.item_id = None  # it is unique
-    session.flush()
+    edited = old.updated_at - old.created_at > AT_ONCE
+    words = {name: getattr(old, name) for name in (OWN_WORDS if edited else ("item_id",))}
+    session.delete(old)
+    session.flush()  # an item_id is unique
     for name, value in words.items():
-        if value and not getattr(new, name):
-            setattr(new, name, value)
+        setattr(new, name, value or getattr(new, name))

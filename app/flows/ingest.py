@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from app.errors import InvalidRequest, ItemIdTaken
+from app.flows.originals import settled
 from app.flows.reindex import embed_in_others
 from app.flows.services import Services
 from app.schemas import ItemWords
@@ -83,15 +84,17 @@ def add_item(services: Services, item: NewItem) -> Added:
 def add_photo(services: Services, item: NewItem, data: bytes) -> Added:
     """When this returns, the photo is durable and found by the next search.
 
-    If a step before the commit fails, nothing is visible; a crash after it is mended by the next start.
-    Raises: TooLarge, UnsupportedMedia, BrokenMedia, ItemIdTaken, EncoderFailed, Overloaded, StorageFull.
+    If a step before the commit fails, nothing is visible; a crash is mended by the next start.
+    Raises: TooLarge, UnsupportedMedia, BrokenMedia, ItemIdTaken, EncoderFailed, Overloaded, StorageFull,
+    StorageMissing.
     """
     timer = StepTimer(services.telemetry)
     sha256 = hashlib.sha256(data).hexdigest()
     with services.photo_locks(sha256):
         if known := _known(services, item, sha256):
             if not services.store.has(sha256):  # lost, or moved away: here it is again
-                _store(services, item, sha256, data)
+                with settled(services, sha256):
+                    _store(services, item, sha256, data)
             return Added(known, created=False)
         with timer("decode"):
             decoded = services.decode(data)
@@ -99,12 +102,13 @@ def add_photo(services: Services, item: NewItem, data: bytes) -> Added:
             vector = services.encoder.encode_images([decoded.image])[0]
         with timer("tag"):
             suggestion = services.tagger.suggest(vector[None])[0]
-        with timer("store"):
-            _store(services, item, sha256, data)
-        with timer("thumbnail"):
-            _make_thumbnail(services, sha256, decoded)
-        with timer("database"):
-            added = _insert(services, _photo_row(item, sha256, len(data), decoded, suggestion), vector)
+        with settled(services, sha256):
+            with timer("store"):
+                _store(services, item, sha256, data)
+            with timer("thumbnail"):
+                _make_thumbnail(services, sha256, decoded)
+            with timer("database"):
+                added = _insert(services, _photo_row(item, sha256, len(data), decoded, suggestion), vector)
         if added.created:
             with timer("index"):
                 services.live_index.add(_id(added.photo), vector)
@@ -237,7 +241,7 @@ def _told(item: NewItem, decoded: DecodedImage) -> dict[str, Any]:
 
 
 def _insert(services: Services, photo: Photo, vector: Vectors) -> Added:
-    """Photo and embedding in one commit; the file of a photo that could not be inserted does not stay behind."""
+    """Photo and embedding in one commit."""
     try:
         with services.database.write() as session:
             session.add(photo)
@@ -245,9 +249,6 @@ def _insert(services: Services, photo: Photo, vector: Vectors) -> Added:
             session.add(Embedding(photo_id=_id(photo), space=services.encoder.space, vector=vector))
     except IntegrityError:
         return Added(_inserted_by_another(services, photo), created=False)
-    except BaseException:
-        remove_unused_file(services, photo.sha256)
-        raise
     return Added(photo, created=True)
 
 
@@ -257,20 +258,8 @@ def _inserted_by_another(services: Services, photo: Photo) -> Photo:
         same = select(Photo).where(Photo.owner == photo.owner, Photo.sha256 == photo.sha256)
         winner = session.exec(same).first() if photo.sha256 else None
     if winner is None:
-        remove_unused_file(services, photo.sha256)
         raise ItemIdTaken(f"The item_id {photo.item_id!r} belongs to another photo.")
     return winner
-
-
-def remove_unused_file(services: Services, sha256: str | None) -> None:
-    """Delete an original and its thumbnails unless some row, of any owner, still needs them."""
-    if sha256 is None:
-        return
-    with services.database.read() as session:
-        if session.exec(select(Photo.id).where(Photo.sha256 == sha256)).first() is not None:
-            return
-    services.store.delete(sha256)
-    services.thumbnails.delete(sha256)
 
 
 def _id(photo: Photo) -> int:

@@ -12,7 +12,7 @@ from sqlmodel import Session, col, func, select
 
 from app.errors import InvalidRequest, ItemIdTaken, PhotoNotFound
 from app.flows.filters import PhotoFilter
-from app.flows.ingest import remove_unused_file
+from app.flows.originals import remove_unused_file, settled
 from app.flows.reindex import embed_in_others, text_of
 from app.flows.services import Services
 from app.services.interfaces import Vectors
@@ -74,10 +74,10 @@ def update_photo(services: Services, photo_id: int, changes: dict[str, object]) 
 
 
 def delete_photo(services: Services, photo_id: int) -> None:
-    """Row, vector, file and thumbnails are gone when this returns. Raises: PhotoNotFound."""
+    """Row, vector, file and thumbnails are gone when this returns. Raises: PhotoNotFound, StorageMissing."""
     with services.database.read() as session:
         sha256 = get_photo(session, photo_id).sha256
-    with services.photo_locks(sha256 or f"photo {photo_id}"):
+    with services.photo_locks(sha256 or f"photo {photo_id}"), settled(services, sha256, deleting=True):
         with services.database.write() as session:
             session.delete(get_photo(session, photo_id))
         services.live_index.forget([photo_id])

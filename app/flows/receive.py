@@ -26,8 +26,9 @@ class Sent:
 def receive(services: Services, import_id: int, sent: Iterable[Sent]) -> list[ImportItem]:
     """One row for each, in order: waiting, known already, or refused with a reason.
 
-    Raises, and keeps nothing: ImportNotFound, StorageFull.
+    Raises, and keeps nothing: ImportNotFound, StorageFull, StorageMissing.
     """
+    services.store.check_mounted()
     with _nothing_left_behind(services) as incoming:
         for item in sent:
             incoming.append(_judged(services, item))

@@ -29,11 +29,12 @@ class Progress:
 def create(services: Services, length: int, metadata: dict[str, str]) -> Progress:
     """An upload of `length` bytes, none of which has arrived; `metadata` fits UploadMetadata.
 
-    Raises: TooLarge, ImportNotFound, StorageFull.
+    Raises: TooLarge, ImportNotFound, StorageFull, StorageMissing.
     """
     limit = services.settings.max_upload_bytes
     if length > limit:
         raise TooLarge(f"The file has more than {limit:,} bytes.")
+    services.store.check_mounted()
     expire(services)
     known = UploadMetadata.model_validate(metadata)
     with services.database.write() as session:

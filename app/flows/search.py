@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import insert
+from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, col, select
 
 from app.errors import CapabilityMissing, InvalidRequest
@@ -36,7 +37,7 @@ class Scope:
 class Answer:
     query: str
     kind: QueryKind
-    query_id: int
+    query_id: int | None
     results: list[Ranked]
     latency_ms: float
     encoder_latency_ms: float
@@ -155,9 +156,14 @@ def normalized(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _log(services: Services, kind: QueryKind, text: str, results: int, latency_ms: float) -> int:
+def _log(services: Services, kind: QueryKind, text: str, results: int, latency_ms: float) -> int | None:
+    """The query's id; None if it cannot be written down, which is no reason to keep back its results."""
     row = insert(SearchQuery).values(kind=kind, text=text, result_count=results, latency_ms=latency_ms)
-    with services.database.log() as session:
-        key = session.connection().execute(row).inserted_primary_key
+    try:
+        with services.database.log() as session:
+            key = session.connection().execute(row).inserted_primary_key
+    except OperationalError as error:
+        logger.warning("a query was not written down: %s", error)
+        return None
     assert key is not None, "an inserted query has an id"
     return int(key[0])

@@ -71,6 +71,7 @@ class Services:
         if self.transcriber:
             self.transcriber.close()
         self.threads.close()
+        self.staging.close()
         self.database.dispose()
 
 

@@ -1,6 +1,7 @@
 """What the flows need from a service, and nothing more. Concrete classes are named in app/dependencies.py."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -86,23 +87,46 @@ class PhotoStore(Protocol):
     """Originals by the SHA-256 of their bytes (64 lower-case hex digits)."""
 
     def save(self, sha256: str, data: bytes) -> None:
-        """On disk, whole and durable when this returns; saving twice is the same as once. Raises: StorageFull."""
+        """On disk, whole and durable when this returns; saving twice is the same as once.
+
+        Raises: StorageFull, StorageMissing.
+        """
         ...
 
     def link(self, sha256: str, original: Path) -> None:
         """Like save, for a file that stays where it is and is read from there. Raises: StorageFull, OSError."""
         ...
 
-    def has(self, sha256: str) -> bool: ...
+    def has(self, sha256: str) -> bool:
+        """Whether the original can be read."""
+        ...
+
+    def check_mounted(self) -> None:
+        """Raises: StorageMissing."""
+        ...
 
     def open(self, sha256: str) -> BinaryIO:
-        """Raises: FileNotStored."""
+        """Raises: FileNotStored, StorageMissing."""
         ...
 
     def path(self, sha256: str) -> Path:
-        """Where the original lies on this machine. Raises: FileNotStored."""
+        """Where the original lies on this machine. Raises: FileNotStored, StorageMissing."""
         ...
 
     def delete(self, sha256: str) -> None:
         """Nothing happens if it is not there."""
+        ...
+
+    def noted(self, sha256: str, *, deleting: bool = False) -> AbstractContextManager[None]:
+        """Alone with one original, among all processes, while its file and its rows may disagree.
+
+        If the block raises, or the process dies in it, a note stays, unless the original was there before and not
+        `deleting`. Raises: StorageFull, StorageMissing.
+        """
+        ...
+
+    def is_noted(self, sha256: str) -> bool: ...
+
+    def left_notes(self) -> list[str]:
+        """The originals whose notes nobody holds any more: their rows say whether they are to stay."""
         ...

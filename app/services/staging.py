@@ -1,16 +1,18 @@
 """Files of accepted items, kept until a worker has brought them into the library."""
 
-import os
+import fcntl
 import re
 import secrets
+import threading
 from collections.abc import Collection
 from pathlib import Path
+from typing import IO
 
-from app.services.photo_store import full_disk_told, sync_folder, write_whole, writer_lives
+from app.services.photo_store import full_disk_told, sync_folder, write_whole
 
 
 class Staging:
-    """Whole files in `folder`, under names that nobody can guess; each begins with its process's number.
+    """Whole files in `folder`, under names that nobody can guess.
 
     They are written in `incoming`, a folder on the same file system.
     """
@@ -18,14 +20,22 @@ class Staging:
     def __init__(self, folder: Path, incoming: Path) -> None:
         self._folder = folder
         self._incoming = incoming
-        folder.mkdir(parents=True, exist_ok=True)
+        self._lock_file = folder.with_name(f"{folder.name}.lock")  # held by every process that stages files
+        self._held: IO[bytes] | None = None
+        self._lock = threading.Lock()
+        folder.mkdir(exist_ok=True)
 
     def new_name(self) -> str:
-        return f"{os.getpid()}-{secrets.token_hex(16)}"
+        """From now on this process may have files here that no row names yet."""
+        with self._lock:
+            if self._held is None:
+                self._held = self._lock_file.open("ab")
+                fcntl.flock(self._held, fcntl.LOCK_SH)
+        return secrets.token_hex(16)
 
     def path(self, name: str) -> Path:
         """Where a file of this name lies, or will lie."""
-        if not re.fullmatch("[0-9]+-[0-9a-f]{32}", name):
+        if not re.fullmatch("[0-9a-f]{32}", name):
             raise ValueError("A staged file is named by Staging.new_name.")
         return self._folder / name
 
@@ -40,7 +50,19 @@ class Staging:
     def delete(self, name: str) -> None:
         self.path(name).unlink(missing_ok=True)
 
-    def abandoned(self, wanted: Collection[str]) -> list[str]:
-        """What is neither wanted nor just being brought in by another process."""
-        names = (path.name for path in self._folder.iterdir())
-        return [name for name in names if name not in wanted and not writer_lives(name)]
+    def clean(self, wanted: Collection[str]) -> int:
+        """Delete what is not wanted, unless a process that stages files lives; returns how many files."""
+        with self._lock_file.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return 0
+            left = [path for path in self._folder.iterdir() if path.name not in wanted]
+            for path in left:
+                path.unlink()
+            return len(left)
+
+    def close(self) -> None:
+        if self._held:
+            self._held.close()
+            self._held = None

@@ -8,8 +8,9 @@ from PIL import Image
 from app.services.decode import ImageDecoder
 from app.services.interfaces import PhotoStore
 from app.services.keyed_lock import KeyedLock
-from app.services.photo_store import INCOMING, write_whole
+from app.services.photo_store import INCOMING, remove_leftovers, write_whole
 
+THUMBNAILS = ".thumbnails"  # their folder below the uploads folder; safe to delete
 SIZES = (160, 320, 640, 1280)  # px of the longer side
 GRID_SIZE = 320  # what a page of results shows
 WEBP_QUALITY = 80
@@ -51,6 +52,10 @@ class Thumbnailer:
     def delete(self, sha256: str) -> None:
         for size in SIZES:
             self._target(sha256, size).unlink(missing_ok=True)
+
+    def remove_leftovers(self) -> int:
+        """Delete what a killed process was writing; returns how many files."""
+        return remove_leftovers(self._folder / INCOMING)
 
     def _target(self, sha256: str, size: int) -> Path:
         return self._folder / sha256[:2] / f"{sha256}-{size}.webp"
