@@ -38,8 +38,7 @@ def idle(settings: Settings, models: Models) -> Any:
     services = assemble(settings, models)
     services.live_index.start()
     yield services
-    services.live_index.close()
-    services.database.dispose()
+    services.close()
 
 
 def staged(services: Services, name: str) -> Incoming:

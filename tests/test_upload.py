@@ -29,7 +29,7 @@ def stored_files(app: Running) -> list[Path]:
     """Originals, and anything half-written; thumbnails and caches do not count."""
     folder = app.services.settings.uploads_dir
     files = [path for path in folder.rglob("*") if path.is_file()]
-    return [path for path in files if not {".thumbnails", ".cache", MARK} & set(path.parts)]
+    return [path for path in files if not {".thumbnails", ".cache", ".staged.lock", MARK} & set(path.parts)]
 
 
 def stored_thumbnails(app: Running) -> list[str]:
