@@ -89,7 +89,7 @@ def find_groups(services: Services, kind: DuplicateKind, owner: str = DEFAULT_OW
     """All groups of a kind. Look-alikes are sought among what is left when each picture is there only once."""
     with services.database.read() as session:
         ids, hashes = _hashes(session, owner)
-        neighbours = HashNeighbours(hashes, max(bits for bits, _ in RULES[kind]))
+        neighbours = HashNeighbours(hashes, _reach(kind))
         photos = _photos(session, ids[neighbours.crowded()])
     best_first = sorted(photos.values(), key=_merits, reverse=True)
 
@@ -108,8 +108,9 @@ def find_groups(services: Services, kind: DuplicateKind, owner: str = DEFAULT_OW
 def _hashes(session: Session, owner: str) -> tuple[Ids, Hashes]:
     """Ids, ascending, and hashes of all photos that have one worth comparing."""
     columns = select(col(Photo.id), col(Photo.phash)).where(Photo.owner == owner, col(Photo.phash) != PLAIN)
-    rows = np.array(session.exec(columns.order_by(col(Photo.id))).all(), np.int64).reshape(-1, 2)
-    return rows[:, 0], rows[:, 1].copy().view(np.uint64)
+    rows = session.exec(columns.order_by(col(Photo.id))).all()
+    ids, hashes = (np.fromiter((row[column] for row in rows), np.int64, len(rows)) for column in (0, 1))
+    return ids, hashes.view(np.uint64)
 
 
 def _photos(session: Session, ids: Ids) -> dict[int, Photo]:
@@ -140,17 +141,22 @@ def _gathered(
 
 def _matching(services: Services, kind: DuplicateKind, keep: Photo, others: list[Photo]) -> list[Member]:
     """Those of a kind with `keep`, the most similar first; a photo without a vector yet is like no other."""
-    vector, found = services.index.vector(_id(keep)), []
+    vector, found = services.index.vector(_id(keep)) if others else None, []
     for other in others:
-        if kind is DuplicateKind.SAME_PICTURE and _taken_apart(keep, other):
-            continue
+        hamming = hash_distance(keep.phash, other.phash)
+        if hamming > _reach(kind) or (kind is DuplicateKind.SAME_PICTURE and _taken_apart(keep, other)):
+            continue  # vectors, which cost more, are not looked at
         theirs = services.index.vector(_id(other))
         if vector is None or theirs is None:
             continue
-        similarity, hamming = float(vector @ theirs), hash_distance(keep.phash, other.phash)
+        similarity = float(vector @ theirs)
         if is_near(kind, hamming, similarity):
             found.append(Member(other, similarity, hamming))
     return sorted(found, key=lambda member: -member.similarity)
+
+
+def _reach(kind: DuplicateKind) -> int:
+    return max(bits for bits, _ in RULES[kind])
 
 
 def _taken_apart(one: Photo, other: Photo) -> bool:
