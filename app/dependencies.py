@@ -29,7 +29,7 @@ from app.services.keyed_lock import KeyedLock
 from app.services.model_choice import AUTO, EMBEDDED, ModelChoice, choose_model, plain_name
 from app.services.photo_store import INCOMING, LocalPhotoStore
 from app.services.precision import image_dtype
-from app.services.staging import Staging
+from app.services.staging import STAGED, Staging
 from app.services.tagger import Tagger
 from app.services.thumbnails import THUMBNAILS, Thumbnailer
 from app.services.weight_files import WeightsRefused
@@ -41,7 +41,6 @@ logger = logging.getLogger(__name__)
 
 VOCABULARY = Path(__file__).parent / "weights" / "tag_vocabulary.csv"
 CACHE = ".cache"  # below the uploads folder, and safe to delete
-STAGED = ".staged"  # accepted, and not in the library yet
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,20 @@ from sqlmodel import select
 from typer.testing import Result
 
 from app.database import Database
-from app.services.photo_store import MARK
+from app.dependencies import Models, assemble
+from app.flows import import_queue
+from app.flows.backup import back_up, restore
+from app.flows.import_queue import Incoming
+from app.flows.import_worker import bring_in
+from app.flows.ingest import NewItem, add_item
+from app.flows.services import Services
+from app.services.photo_store import MARK, LocalPhotoStore
 from app.settings import Settings
 from app.tables import Photo, original_path
 from tests.conftest import BUSES, DOG, PHOTOS, PIZZA, Running, picture_bytes
 from tests.small_disk import mounted
 from tests.test_integrity import flip_a_bit
+from tests.test_live_index import eventually
 
 Recollect = Callable[..., Result]
 
@@ -223,3 +231,44 @@ def test_a_full_disk_leaves_the_backup_before_usable(
     assert "1 photos restored, 0 without" in done.stdout
     assert (Path(str(other["uploads_dir"])) / dog["path"]).read_bytes() == (PHOTOS / DOG).read_bytes()
     assert (Path(str(other["uploads_dir"])) / MARK).is_file()
+
+
+def accepted(services: Services, name: str) -> int:
+    """The id of an import with one photo that nobody works on."""
+    import_id = import_queue.open_import(services, "test").id or 0
+    staged = services.staging.save((PHOTOS / name).read_bytes())
+    import_queue.accept(services, import_id, [Incoming(name, {"filename": name}, staged=staged)])
+    return import_id
+
+
+@pytest.mark.parametrize("ready_meanwhile", [False, True])
+def test_what_was_accepted_and_is_not_ready_yet_is_in_the_backup(
+    settings: Settings,
+    models: Models,
+    start: Callable[..., Running],
+    copy: Path,
+    other: dict[str, object],
+    ready_meanwhile: bool,
+) -> None:
+    services = assemble(settings, models)
+    services.live_index.start()
+    services.serving.switch(services)
+    add_item(services, NewItem((PHOTOS / PIZZA).read_bytes(), "pizza.jpg"))
+    import_id = accepted(services, DOG)
+
+    def while_originals_are_copied(*_: object) -> None:
+        if ready_meanwhile:
+            for item in import_queue.claim(services.database, "worker", 1, import_id=import_id):
+                import_queue.finish(services, [bring_in(services, item)])
+
+    copy.mkdir()
+    store = LocalPhotoStore(settings.uploads_dir)
+    back_up(services.database, store, copy, verify=False, report=while_originals_are_copied)
+    services.close()
+    database, new_store = Database(str(other["database_url"])), LocalPhotoStore(Path(str(other["uploads_dir"])))
+    new_store.set_up()
+    restore(copy, database, new_store, report=lambda *_: None)
+    database.dispose()
+    restored = start(**other)
+    assert eventually(lambda: restored.client.get(f"/imports/{import_id}").json()["ready"] == 1, seconds=30)
+    assert restored.search("a dog playing in the garden", k=1)[0]["filename"] == DOG

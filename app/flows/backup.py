@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from sqlalchemy.exc import OperationalError
-from sqlmodel import func, select
+from sqlmodel import col, func, select
 
 from app import __version__
 from app.database import Database
@@ -32,7 +32,8 @@ from app.flows.integrity import (
     owners_of,
 )
 from app.services.photo_store import INCOMING, LocalPhotoStore, full_disk_told, sync_folder, write_whole
-from app.tables import Photo, original_path, utc_now
+from app.services.staging import STAGED
+from app.tables import ImportItem, Photo, original_path, utc_now
 
 DATABASE = "recollect.db"
 UPLOADS = "uploads"
@@ -79,6 +80,7 @@ def back_up(
         with _scratch(partial_copy):
             with _opened(database, partial_copy) as rows:
                 counts = _copy_originals(rows, store, target, verify=verify, report=report, live=database)
+                _copy_staged(rows, store, target, live=database)
                 manifest = _manifest(rows, counts)
             write_whole(folder / MANIFEST, manifest, target.folder / INCOMING)
             _sync(partial_copy)
@@ -105,7 +107,9 @@ def restore(folder: Path, database: Database, store: LocalPhotoStore, *, report:
         try:
             _check_whole(copy)
             _check_empty(database, store, copy)
-            counts = _copy_originals(copy, LocalPhotoStore(folder / UPLOADS), store, verify=False, report=report)
+            backup = LocalPhotoStore(folder / UPLOADS)
+            counts = _copy_originals(copy, backup, store, verify=False, report=report)
+            _copy_staged(copy, backup, store)
             _copy_rows(copy, database)
         finally:
             copy.dispose()
@@ -172,6 +176,38 @@ def _copy(
     target.delete(original.sha256)  # a damaged copy
     target.save(original.sha256, data)
     return Copied.COPIED if _is_whole(there, original, read=verify) else Copied.ALTERED
+
+
+def _copy_staged(
+    rows: Database, source: LocalPhotoStore, target: LocalPhotoStore, live: Database | None = None
+) -> None:
+    """The pictures of items that were accepted and are no photos yet, and nothing else."""
+    with rows.read() as session:
+        staged = select(col(ImportItem.id), col(ImportItem.staged)).where(col(ImportItem.staged).is_not(None))
+        waiting = {str(name): item_id for item_id, name in session.exec(staged)}
+    folder = target.folder / STAGED
+    folder.mkdir(exist_ok=True)
+    for left in folder.iterdir():
+        if left.name not in waiting:
+            left.unlink()
+    for name, item_id in waiting.items():
+        data = _staged_bytes(source, name, item_id, live)
+        if data is not None:
+            write_whole(folder / name, data, target.folder / INCOMING)
+    sync_folder(folder)
+
+
+def _staged_bytes(source: LocalPhotoStore, name: str, item_id: int | None, live: Database | None) -> bytes | None:
+    """Of an item that has become a photo meanwhile, the photo's; None of one that has failed or is forgotten."""
+    try:
+        return (source.folder / STAGED / name).read_bytes()
+    except FileNotFoundError:
+        if live is None:
+            return None
+    became = select(Photo.sha256).join(ImportItem, col(ImportItem.photo_id) == Photo.id)
+    with live.read() as session:
+        sha256 = session.exec(became.where(ImportItem.id == item_id)).first()
+    return None if sha256 is None else source.path(sha256).read_bytes()
 
 
 def _is_whole(path: Path, original: Original, *, read: bool) -> bool:

@@ -22,12 +22,12 @@ from app.flows.ingest import NewItem, add_item
 from app.flows.originals import is_named, settle
 from app.flows.services import Services
 from app.services.photo_store import INCOMING, LocalPhotoStore, is_held
+from app.services.staging import STAGED
 from app.services.thumbnails import THUMBNAILS
 from app.tables import Embedding, ImportItem, PartialUpload, Photo, PhotoStatus, original_path
 
 PAGE = 1000  # rows, or names of files, that are looked at together: memory stays the same for any library
 THREADS = 4  # SHA-256 runs beside reading, and a disk likes several readers
-STAGED = ".staged"  # below the uploads folder: what was accepted and is not a photo yet
 HELD_AFTER_S = 60.0  # by then whoever writes a file holds its lock
 STAGED_AFTER_S = 3600.0  # a request that brings many files names them together, at its end
 

@@ -10,6 +10,8 @@ from typing import IO
 
 from app.services.photo_store import full_disk_told, sync_folder, write_whole
 
+STAGED = ".staged"  # the folder below the uploads folder
+
 
 class Staging:
     """Whole files in `folder`, under names that nobody can guess.
