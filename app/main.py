@@ -73,10 +73,11 @@ def started(services: Services, prepare: Prepare) -> Iterator[Serving]:
     services.serving.switch(services)
     expire(services)
     serving = services.serving
+    serving.importing = importing = ImportWorker(serving, services.settings.import_workers)
     background = (
         ModelMover(serving, prepare),
         KeepWarm(serving, services.settings.keep_warm_s),
-        ImportWorker(serving, services.settings.import_workers),
+        importing,
         LookFiller(serving),
     )
     for worker in background:

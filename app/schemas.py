@@ -423,6 +423,8 @@ class Health(BaseModel):
     device: str
     index_loaded: bool
     image_count: int = Field(description="Photos that a search can find.")
+    imports_waiting: int = Field(description="Accepted items that are not in the library yet.")
+    imports_paused: str | None = Field(description="Why none of them is worked on, for instance a full disk.")
     waiting_for_vector: int = Field(description="Photos that still have no vector in this space.")
     model_change: ModelChangeOut | None = Field(description="A change of model that is under way, or has failed.")
     whisper_available: bool

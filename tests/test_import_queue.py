@@ -159,7 +159,10 @@ def test_a_full_disk_only_delays(start: Start, models: Models) -> None:
     app = start(build)
     import_id = import_queue.open_import(app.services, "test").id or 0
     import_queue.accept(app.services, import_id, [staged(app.services, DOG)])
+    assert eventually(lambda: app.client.get("/health").json()["imports_paused"] == "no room")
+    assert app.client.get("/health").json()["imports_waiting"] == 1
     assert done(app)
+    assert eventually(lambda: app.client.get("/health").json()["imports_paused"] is None)
     assert rows(app.services)[0].status is ItemStatus.READY
 
 

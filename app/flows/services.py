@@ -33,6 +33,15 @@ class PhotoTagger(Protocol):
         ...
 
 
+class Importing(Protocol):
+    """Who works on the queue of imports."""
+
+    paused: str | None  # why nothing goes on at present
+
+    @property
+    def alive(self) -> bool: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Services:
     """Encoder, tagger and both indexes belong to one space, so whoever holds a bundle never mixes two."""
@@ -83,6 +92,7 @@ class Serving:
     """
 
     def __init__(self) -> None:
+        self.importing: Importing | None = None  # None in a process that only uses the library for a moment
         self.next: Services | None = None  # what is uploaded meanwhile gets a vector in its space, too
         self._current: Services | None = None
         self._users: Counter[Services] = Counter()

@@ -7,7 +7,7 @@ import numpy as np
 import psutil
 from sqlmodel import Session, col, func, select
 
-from app.flows import model_changes
+from app.flows import imports, model_changes
 from app.flows.reindex import count_missing
 from app.flows.services import Services
 from app.schemas import (
@@ -35,6 +35,9 @@ def health(services: Services, *, ready: bool, version: str) -> Health:
         problems.append("Whisper has stopped")
     if not services.live_index.alive:
         problems.append("photos added by other processes are not noticed")
+    importing = services.serving.importing
+    if importing and not importing.alive:
+        problems.append("imports have stopped")
     return Health(
         status="unhealthy" if problems else "healthy",
         ready=ready and not problems,
@@ -45,6 +48,8 @@ def health(services: Services, *, ready: bool, version: str) -> Health:
         device=services.encoder.device,
         index_loaded=True,
         image_count=len(services.index),
+        imports_waiting=imports.depth(services),
+        imports_paused=importing.paused if importing else None,
         waiting_for_vector=count_missing(services),
         model_change=brief_change(services),
         whisper_available=services.transcriber is not None and services.transcriber.worker.alive,
