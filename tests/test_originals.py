@@ -2,14 +2,13 @@
 
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+from typer.testing import Result
 
 from app.errors import StorageMissing
 from app.services.photo_store import MARK
 from tests.conftest import BUSES, DOG, PHOTOS, Running
-from tests.server import Server
 
 Start = Callable[..., Running]
 
@@ -75,13 +74,18 @@ def test_a_folder_that_vanishes_is_told_and_nothing_is_written_in_its_place(
     app.upload(BUSES)
 
 
-def test_commands_say_in_one_line_that_the_folder_is_not_there(tmp_path: Path) -> None:
-    server = Server(tmp_path)
-    assert server.run("import", str(PHOTOS / DOG)).returncode == 0
-    shutil.rmtree(tmp_path / "uploads")
-    for command in (["import", str(PHOTOS / BUSES)], ["serve"], ["reindex", "--model", "embedded"]):
-        done = server.run(*command)
-        assert done.returncode == 1
-        assert "is its disk mounted?" in done.stderr
-        assert "Traceback" not in done.stderr
-        assert not (tmp_path / "uploads").exists()
+def test_commands_say_that_the_folder_is_not_there(library: Running, recollect: Callable[..., Result]) -> None:
+    folder = library.services.settings.uploads_dir
+    folder.rename(folder.with_name("elsewhere"))
+    commands = (
+        ["serve"],
+        ["import", str(PHOTOS / BUSES)],
+        ["search", "a dog"],
+        ["reindex", "--model", "embedded"],
+        ["backup", str(folder.with_name("backup"))],
+    )
+    for command in commands:
+        done = recollect(*command)
+        assert (done.exit_code, "is its disk mounted?" in done.stderr) == (1, True), command
+        assert not folder.exists()
+    assert len(library.services.index) == 16

@@ -138,22 +138,30 @@ def named_originals(database: Database) -> Iterator[list[Original]]:
 
 
 def _examine(store: LocalPhotoStore, original: Original, *, fast: bool) -> Finding | None:
-    path = store.folder / original_path(original.sha256)
-    found = partial(
-        Finding, path=original_path(original.sha256), sha256=original.sha256, photo_id=original.photo_id
-    )
-    where = f"link to {os.readlink(path)}" if path.is_symlink() else ""
+    path, kind = f"{store.folder}/{original_path(original.sha256)}", Kind.ALTERED
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if original.bytes not in (None, size):
-                return found(Kind.ALTERED, detail=f"{size:,} bytes instead of {original.bytes:,} {where}".strip())
-            if not fast and hashlib.file_digest(file, "sha256").hexdigest() != original.sha256:
-                return found(Kind.ALTERED, detail=f"other bytes of the same number {where}".strip())
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return found(Kind.MISSING, detail=where)
+        problem = _problem(path, original, fast=fast)
+    except (FileNotFoundError, NotADirectoryError):
+        kind, problem = Kind.MISSING, ""
     except OSError as error:
-        return found(Kind.ALTERED, detail=f"cannot be read: {error.strerror} {where}".strip())
+        problem = f"cannot be read: {error.strerror}"
+    if problem is None:
+        return None
+    if os.path.islink(path):
+        problem = f"{problem} link to {os.readlink(path)}".strip()
+    return Finding(kind, original_path(original.sha256), original.sha256, original.photo_id, problem)
+
+
+def _problem(path: str, original: Original, *, fast: bool) -> str | None:
+    """Raises: OSError."""
+    size = os.stat(path).st_size
+    if original.bytes not in (None, size):
+        return f"{size:,} bytes instead of {original.bytes:,}"
+    if fast:
+        return None
+    with open(path, "rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != original.sha256:
+            return "other bytes of the same number"
     return None
 
 
