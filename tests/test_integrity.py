@@ -153,6 +153,9 @@ def test_a_link_is_looked_at_through_and_never_written_through(library: Running,
     assert {path: path.read_bytes() for path in outside.iterdir()} == before
     assert not os.path.lexists(stray)
     assert links[0].is_symlink()
+    stray.symlink_to(outside / "nowhere")  # the picture may come back
+    assert recollect("check", "--json", "--repair", "--delete-strays").exit_code == 1
+    assert stray.is_symlink()
 
 
 def test_leftovers_are_told_once_they_are_old(app: Running, recollect: Recollect) -> None:

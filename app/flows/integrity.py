@@ -17,7 +17,7 @@ from sqlmodel import Session, col, delete, func, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from app.database import Database
-from app.errors import BrokenMedia, UnsupportedMedia
+from app.errors import BrokenMedia, FileNotStored, TooLarge, UnsupportedMedia
 from app.flows.ingest import NewItem, add_item
 from app.flows.originals import is_named, settle
 from app.flows.services import Services
@@ -282,26 +282,22 @@ def repair(services: Services, finding: Finding, *, delete_strays: bool = False)
 
 
 def _adopt(services: Services, sha256: str, *, or_delete: bool) -> str | None:
-    with services.store.open(sha256) as file:
-        data = file.read(services.settings.max_upload_bytes + 1)
-    if len(data) > services.settings.max_upload_bytes:
-        return None
-    if (photo_id := _added(services, sha256, data)) is not None:
-        return f"is photo {photo_id} now"
-    if or_delete:
-        settle(services, sha256)  # looks once more whether a row names it, with nobody else at it
-        return "deleted"
-    return None
-
-
-def _added(services: Services, sha256: str, data: bytes) -> int | None:
-    """The id of a new photo; None if this is no whole picture."""
-    if hashlib.sha256(data).hexdigest() != sha256:
-        return None
+    limit = services.settings.max_upload_bytes
     try:
-        return add_item(services, NewItem(data)).photo.id
-    except (BrokenMedia, UnsupportedMedia):
+        with services.store.open(sha256) as file:
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            return None
+        if hashlib.sha256(data).hexdigest() == sha256:
+            return f"is photo {add_item(services, NewItem(data)).photo.id} now"
+    except (FileNotStored, TooLarge):
         return None
+    except (BrokenMedia, UnsupportedMedia):
+        pass
+    if not or_delete:
+        return None
+    settle(services, sha256)  # looks once more whether a row names it, with nobody else at it
+    return "deleted"
 
 
 def _pages(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
