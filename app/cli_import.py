@@ -43,6 +43,7 @@ def import_photos(  # noqa: PLR0913, PLR0917 — each parameter is an option
 
     Interrupted, the same command goes on where it was.
     """
+    from app.flows.import_sources import read_source
     from app.flows.source_import import Options
 
     if (prune and not in_place) or (dry_run and (watch or prune)) or (watch and not source.is_dir()):
@@ -52,6 +53,8 @@ def import_photos(  # noqa: PLR0913, PLR0917 — each parameter is an option
     options = Options(ignore or (), in_place=in_place, concurrency=workers, bring_back=not watch)
     if dry_run:
         raise typer.Exit(foretell(settings, source, options, as_json=as_json))
+    with told_plainly(settings):
+        read_source(source, options.ignore)  # what is wrong with it is told before the models have loaded
     stop = stop_on_signals()
     services = build(settings)
     services.serving.switch(services)

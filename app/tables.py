@@ -118,7 +118,7 @@ class Photo(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     owner: str = Field(default=DEFAULT_OWNER, index=True)
     item_id: str | None = None
-    sha256: str | None = None
+    sha256: str | None = Field(default=None, index=True)
     filename: str = ""
     mime: str | None = None
     width: int | None = None

@@ -88,7 +88,7 @@ def crash_rounds(folder: Path, rounds: int) -> None:
 
 
 def test_kill_during_uploads_loses_nothing_acknowledged(tmp_path: Path) -> None:
-    crash_rounds(tmp_path, rounds=2)
+    crash_rounds(tmp_path, rounds=1)
 
 
 @pytest.mark.stress

@@ -73,7 +73,7 @@ def import_through_kills(server: Server, kills: int) -> None:
 
 
 def test_an_import_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
-    import_through_kills(Server(tmp_path), kills=2)
+    import_through_kills(Server(tmp_path), kills=1)
 
 
 @pytest.mark.stress

@@ -126,7 +126,7 @@ def test_items_with_which_the_process_died_come_alone_and_then_not_any_more(idle
     set_rows(idle, attempts=import_queue.SUSPECT)
     assert import_queue.claim(idle.database, "busy", 10, alone=False) == []
     assert len(import_queue.claim(idle.database, "idle", 10)) == 1
-    set_rows(idle, status=ItemStatus.PENDING, attempts=MAX_ATTEMPTS)
+    set_rows(idle, status=ItemStatus.PENDING, attempts=MAX_ATTEMPTS, leased_until=0.0)
     app = start()
     assert done(app)
     assert {(row.status.value, row.problem) for row in rows(idle)} == {("failed", "crashed")}

@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("placeholder", sa.String()),
     ):
         op.add_column("photos", column)
+    op.create_index("ix_photos_sha256", "photos", ["sha256"])
     _add_imports()
     _add_import_items()
     _add_source_files()
