@@ -39,14 +39,12 @@ def import_photos(  # noqa: PLR0913, PLR0917 — each parameter is an option
     ] = False,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Photos in work at the same time.")] = 32,
 ) -> None:
-    """Bring photos into the library, whether or not a server runs on it. Known ones are passed over.
-
-    Interrupted, the same command goes on where it was.
-    """
+    """Bring photos into the library, whether or not a server runs on it; interrupted, call it again."""
     from app.flows.import_sources import read_source
     from app.flows.source_import import Options
 
-    if (prune and not in_place) or (dry_run and (watch or prune)) or (watch and not source.is_dir()):
+    nonsense = (prune and not in_place, dry_run and (watch or prune), watch and not source.is_dir())
+    if any(nonsense):
         fail("--prune goes with --in-place, --watch with a folder, --dry-run with neither.", status=2)
     set_up_logging("error")
     settings = read_settings()
@@ -56,12 +54,8 @@ def import_photos(  # noqa: PLR0913, PLR0917 — each parameter is an option
     with told_plainly(settings):
         read_source(source, options.ignore)  # what is wrong with it is told before the models have loaded
     stop = stop_on_signals()
-    services = build(settings)
-    services.serving.switch(services)
-    run = Run(services, source, options, stop, as_json=as_json, prune=prune)
-    status = run.watch() if watch else run.once()
-    services.close()
-    raise typer.Exit(status)
+    run = Run(build(settings), source, options, stop, as_json=as_json, prune=prune)
+    raise typer.Exit(run.watch() if watch else run.once())
 
 
 class Report:
@@ -130,6 +124,7 @@ class Run:
         as_json: bool,
         prune: bool,
     ) -> None:
+        services.serving.switch(services)
         self._services = services
         self._source = source
         self._options = options
@@ -143,6 +138,7 @@ class Run:
         if not report.total and not self._stop.is_set():
             fail(f"There are no pictures in {self._source}.")
         status = report.sum_up()
+        self._services.close()
         if self._stop.is_set():
             err.print("Stopped. The same command goes on where it was.")
             return STOPPED
@@ -158,6 +154,7 @@ class Run:
                 report.sum_up()
 
         watch(self._source, one_pass, self._stop)
+        self._services.close()
         return 0
 
     def _pass(self) -> Report:

@@ -102,12 +102,12 @@ def test_what_a_killed_server_had_accepted_is_ready_after_its_next_start(tmp_pat
 
 @pytest.mark.stress
 @pytest.mark.timeout(1800)
-def test_a_hundred_thousand_tiny_photos_do_not_grow_the_memory(tmp_path: Path) -> None:
-    """Copies of few pictures: encoding so many different ones would take an hour, and is the same for each."""
+def test_many_tiny_photos_do_not_grow_the_memory(tmp_path: Path) -> None:
+    """Copies of few pictures: encoding so many different ones would take long, and is the same for each."""
     write_pictures(tmp_path / "different", 20)
     folder = tmp_path / "photos"
     different = sorted((tmp_path / "different").iterdir())
-    for i in range(100_000):
+    for i in range(20_000):
         if i % 1000 == 0:
             (folder / f"{i // 1000:03}").mkdir(parents=True)
         shutil.copyfile(different[i % 20], folder / f"{i // 1000:03}" / f"{i}.png")
@@ -122,7 +122,7 @@ def test_a_hundred_thousand_tiny_photos_do_not_grow_the_memory(tmp_path: Path) -
             if done and process.poll() is None:
                 sizes[done] = psutil.Process(process.pid).memory_info().rss
     assert process.returncode == 0
-    assert count(server, "import_items WHERE status = 'known'") == 100_000 - 20
-    early = min(size for done, size in sizes.items() if done > 10_000)
-    late = max(size for done, size in sizes.items() if done > 90_000)
-    assert late - early < 100 * 2**20
+    assert count(server, "import_items WHERE status = 'known'") == 20_000 - 20
+    early = min(size for done, size in sizes.items() if done > 5_000)
+    late = max(size for done, size in sizes.items() if done > 18_000)
+    assert late - early < 40 * 2**20  # 3 KB for each would be more

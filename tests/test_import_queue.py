@@ -186,7 +186,7 @@ class Broken:
 def test_what_failed_for_our_fault_can_be_retried(
     start: Start, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.flows.import_worker.MAX_ATTEMPTS", 1)
+    monkeypatch.setattr("app.flows.import_worker.MAX_TRIES", 1)
     encoder = Broken(models.encoder)
     app = start(partial(assemble, models=replace(models, encoder=encoder)))
     import_id = import_queue.open_import(app.services, "test").id or 0

@@ -14,11 +14,11 @@ from app.errors import BrokenMedia, ImportNotFound, InvalidRequest, ItemIdTaken,
 from app.flows import source_files
 from app.flows.services import Services
 from app.flows.source_files import FileState
-from app.tables import DEFAULT_OWNER, Import, ImportItem, ItemStatus, PartialUpload, utc_now
+from app.tables import DEFAULT_OWNER, Import, ImportItem, ItemStatus, PartialUpload, SourceFile, utc_now
 
 LEASE_S = 60.0  # a worker that has been silent for so long is taken for dead
-MAX_ATTEMPTS = 3
 SUSPECT = 2  # attempts after which an item is worked on alone: it may have brought the process down
+MAX_ATTEMPTS = 6  # then it most likely did; fewer, and somebody who kills the process often would be believed
 PERMANENT = {error.slug for error in (InvalidRequest, ItemIdTaken, TooLarge, UnsupportedMedia, BrokenMedia)}
 UNFINISHED = (ItemStatus.PENDING, ItemStatus.WORKING)
 
@@ -130,25 +130,32 @@ def finish(services: Services, outcomes: Sequence[Outcome]) -> None:
     """
     staged = any(outcome.item.staged for outcome in outcomes)
     with services.database.write() if staged else services.database.log() as session:
-        for outcome in outcomes:
-            _write(session, outcome)
+        ids = [outcome.item.id for outcome in outcomes]
+        there = session.exec(select(ImportItem).where(col(ImportItem.id).in_(ids)))
+        rows = {row.id: row for row in there}  # without those whose import has been removed meanwhile
+        written = [(rows[outcome.item.id], outcome) for outcome in outcomes if outcome.item.id in rows]
+        source_files.note(session, [file for row, outcome in written if (file := _source_file(row, outcome))])
+        for row, outcome in written:
+            _write(row, outcome)
     for outcome in outcomes:
         if outcome.item.staged and not _may_be_tried_again(outcome):
             services.staging.delete(outcome.item.staged)
 
 
-def _write(session: Session, outcome: Outcome) -> None:
-    row = session.get(ImportItem, outcome.item.id)
-    if row is None:
-        return  # its import has been removed meanwhile
+def _write(row: ImportItem, outcome: Outcome) -> None:
     row.status, row.photo_id = outcome.status, outcome.photo_id
     row.problem, row.error = outcome.problem, outcome.error
     row.worker, row.leased_until, row.updated_at = None, time.time() + outcome.wait_s, utc_now()
     row.attempts = outcome.item.attempts
     if not _may_be_tried_again(outcome):
         row.staged = None
-    if row.path and outcome.file and outcome.photo_id:
-        source_files.note(session, row.owner, row.path, outcome.file, outcome.photo_id, in_place=row.in_place)
+
+
+def _source_file(row: ImportItem, outcome: Outcome) -> SourceFile | None:
+    if not (row.path and outcome.file and outcome.photo_id):
+        return None
+    state = vars(outcome.file)
+    return SourceFile(owner=row.owner, path=row.path, **state, photo_id=outcome.photo_id, in_place=row.in_place)
 
 
 def _may_be_tried_again(outcome: Outcome) -> bool:

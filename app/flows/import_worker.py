@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 POLL_S = 1.0  # how often to look for items that another process has accepted
 PAUSE_S = 5.0  # after a full disk or a busy database, before anything is tried again
+MAX_TRIES = 3  # of an item that fails for a reason that may pass
 BUSY = {StorageFull.slug, Overloaded.slug}
 UNREADABLE = "unreadable-file"
 CRASHED = "crashed"
@@ -187,6 +188,6 @@ def _later(item: ImportItem, problem: str, error: str) -> Outcome:
 
 
 def _failed(item: ImportItem, problem: str, error: str, *, again: bool = False) -> Outcome:
-    if again and item.attempts < MAX_ATTEMPTS:
+    if again and item.attempts < MAX_TRIES:
         return Outcome(item, ItemStatus.PENDING, problem=problem, error=error, wait_s=2.0**item.attempts)
     return Outcome(item, ItemStatus.FAILED, problem=problem, error=error)

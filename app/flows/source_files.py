@@ -36,12 +36,16 @@ def known(database: Database, paths: Sequence[str], owner: str = DEFAULT_OWNER) 
     return found
 
 
-def note(session: Session, owner: str, path: str, state: FileState, photo_id: int, *, in_place: bool) -> None:
-    """From now on this file in this state is this photo's."""
-    row = _row(session, owner, path) or SourceFile(owner=owner, path=path, bytes=0, mtime_ns=0)
-    row.bytes, row.mtime_ns = state.bytes, state.mtime_ns
-    row.photo_id, row.in_place = photo_id, in_place
-    session.add(row)
+def note(session: Session, files: Sequence[SourceFile]) -> None:
+    """From now on these files, in these states, are these photos'."""
+    paths = [file.path for file in files]
+    there = session.exec(select(SourceFile).where(col(SourceFile.path).in_(paths)))
+    rows = {(row.owner, row.path): row for row in there}
+    for file in files:
+        row = rows.setdefault((file.owner, file.path), file)
+        row.bytes, row.mtime_ns = file.bytes, file.mtime_ns
+        row.photo_id, row.in_place = file.photo_id, file.in_place
+        session.add(row)
 
 
 def gone(database: Database, folder: Path, owner: str = DEFAULT_OWNER) -> Iterator[SourceFile]:
@@ -57,10 +61,6 @@ def gone(database: Database, folder: Path, owner: str = DEFAULT_OWNER) -> Iterat
             return
         yield from (row for row in rows if not os.path.lexists(row.path))
         last = rows[-1].id or 0
-
-
-def _row(session: Session, owner: str, path: str) -> SourceFile | None:
-    return session.exec(select(SourceFile).where(SourceFile.owner == owner, SourceFile.path == path)).first()
 
 
 def forget(database: Database, row: SourceFile) -> None:

@@ -71,7 +71,8 @@ class SourceImport:
         """Until everything has ended, or `stop` is set. Raises: InvalidRequest, OSError (of the source itself)."""
         entries = read_source(self._source, self._options.ignore)
         try:
-            self._go_on()
+            if not stop.is_set():
+                self._go_on()
             while not stop.is_set() and (chunk := list(islice(entries, CHUNK))):
                 self._listener.found(len(chunk))
                 self._take(chunk)

@@ -7,17 +7,20 @@ import numpy as np
 from PIL import Image
 
 from app.flows.services import Services, Serving
+from app.services.looks import look_of
 
 logger = logging.getLogger(__name__)
 
 
 def warm_up(services: Services) -> None:
     """One picture and one word through the models and the index, so that nobody's first search is a cold one."""
-    image = services.encoder.encode_images([Image.new("RGB", (320, 240))])
+    picture = Image.new("RGB", (320, 240))
+    image = services.encoder.encode_images([picture])
     words = np.stack(services.encoder.texts.run(["warm-up"]))  # past the cache of vectors
     if image.shape != (1, services.encoder.dim) or image.shape != words.shape:
         raise RuntimeError(f"The encoder gives {image.shape} for a picture and {words.shape} for a text.")
     services.tagger.suggest(image)
+    look_of(picture)
     services.index.search(words, 1)
     services.index.search(np.concatenate([image, words]), 1)
 
