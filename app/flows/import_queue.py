@@ -18,7 +18,7 @@ from app.tables import DEFAULT_OWNER, Import, ImportItem, ItemStatus, PartialUpl
 
 LEASE_S = 60.0  # a worker that has been silent for so long is taken for dead
 SUSPECT = 2  # attempts after which an item is worked on alone: it may have brought the process down
-MAX_ATTEMPTS = 6  # then it most likely did; fewer, and somebody who kills the process often would be believed
+MAX_ATTEMPTS = 10  # then it most likely did; fewer, and somebody who kills the process often would be believed
 PERMANENT = {error.slug for error in (InvalidRequest, ItemIdTaken, TooLarge, UnsupportedMedia, BrokenMedia)}
 UNFINISHED = (ItemStatus.PENDING, ItemStatus.WORKING)
 
