@@ -170,6 +170,14 @@ def test_pruning_takes_out_what_is_gone_but_not_what_is_not_mounted(app: Running
     assert [photo["filename"] for photo in app.client.get("/photos").json()["photos"]] == [BUSES]
 
 
+def test_pruning_never_takes_out_what_is_in_the_library_as_a_copy(app: Running, folder: Path) -> None:
+    photo = app.upload(DOG)
+    import_folder(app, folder, IN_PLACE)
+    (folder / DOG).unlink()
+    assert in_place.prune(app.services, folder) == 0
+    assert app.client.get(photo["url"]).content == (PHOTOS / DOG).read_bytes()
+
+
 def test_a_copy_stays_when_its_source_is_gone(app: Running, folder: Path) -> None:
     import_folder(app, folder)
     (folder / DOG).unlink()

@@ -26,7 +26,7 @@ def add_in_place(services: Services, item: NewItem, path: Path) -> Added:
     before = source_files.known(services.database, [str(path)], item.owner).get(str(path))
     added = add_item(services, replace(item, original=path))
     old_id = before.photo_id if before and before.in_place else None
-    if old_id not in (None, added.photo.id) and not _has_other_file(services, old_id, path):
+    if old_id not in (None, added.photo.id) and _lives_in(services, old_id, path):
         _supersede(services, old_id, added.photo)
     return added
 
@@ -45,17 +45,20 @@ def prune(services: Services, folder: Path) -> int:
         raise InvalidRequest(f"{folder} is empty or not there; nothing is taken out of the library.")
     pruned = 0
     for row in gone(services, folder):
-        if row.photo_id and not _has_other_file(services, row.photo_id, Path(row.path)):
+        if row.photo_id and _lives_in(services, row.photo_id, Path(row.path)):
             delete_photo(services, row.photo_id)
             pruned += 1
         source_files.forget(services.database, row)
     return pruned
 
 
-def _has_other_file(services: Services, photo_id: int, path: Path) -> bool:
+def _lives_in(services: Services, photo_id: int, path: Path) -> bool:
+    """Whether this file is all there is of the photo: neither a copy nor another file has its bytes."""
     others = select(SourceFile.path).where(SourceFile.photo_id == photo_id, SourceFile.path != str(path))
     with services.database.read() as session:
-        return any(Path(other).is_file() for other in session.exec(others))
+        photo = session.get(Photo, photo_id)
+        elsewhere = any(Path(other).is_file() for other in session.exec(others))
+    return bool(photo and photo.sha256 and services.store.linked(photo.sha256) == path and not elsewhere)
 
 
 def _supersede(services: Services, old_id: int, new: Photo) -> None:

@@ -97,6 +97,10 @@ class PhotoStore(Protocol):
         """Like save, for a file that stays where it is and is read from there. Raises: StorageFull, OSError."""
         ...
 
+    def linked(self, sha256: str) -> Path | None:
+        """The file outside that stands for the original; None if that is a copy."""
+        ...
+
     def has(self, sha256: str) -> bool:
         """Whether the original can be read."""
         ...

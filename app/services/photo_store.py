@@ -68,6 +68,11 @@ class LocalPhotoStore:
             target.symlink_to(original.absolute())
             sync_folder(target.parent)
 
+    def linked(self, sha256: str) -> Path | None:
+        """The file outside that stands for the original; None if that is a copy."""
+        target = self._target(sha256)
+        return target.readlink() if target.is_symlink() else None
+
     def has(self, sha256: str) -> bool:
         """Whether the original can be read."""
         return self._target(sha256).is_file()
