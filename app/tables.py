@@ -233,6 +233,7 @@ class ImportItem(SQLModel, table=True):
     path: str | None = Field(default=None, sa_type=PathColumn)
     staged: str | None = None
     in_place: bool = False
+    local: bool = False  # worked on only by the command that accepted it
     words: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # the caller's: title, caption, tags, …
     status: ItemStatus = Field(default=ItemStatus.PENDING, sa_type=_stored_by_value(ItemStatus))
     photo_id: int | None = Field(default=None, foreign_key="photos.id", ondelete="SET NULL", index=True)

@@ -91,7 +91,7 @@ def test_a_stopped_import_goes_on_where_it_was(app: Running, folder: Path) -> No
     """What an interrupted pass leaves is rows that wait: here, two of the three files of the folder."""
     shutil.copy(PHOTOS / PIZZA, folder / PIZZA)
     left = import_queue.open_import(app.services, str(folder)).id or 0
-    waiting = [Incoming(name, {"filename": name}, path=str(folder / name)) for name in (DOG, BUSES)]
+    waiting = [Incoming(name, {"filename": name}, path=str(folder / name), local=True) for name in (DOG, BUSES)]
     import_queue.accept(app.services, left, waiting)
     stopped = threading.Event()
     stopped.set()
@@ -104,7 +104,7 @@ def test_a_stopped_import_goes_on_where_it_was(app: Running, folder: Path) -> No
 
 def test_the_server_leaves_files_outside_the_library_to_the_command(app: Running, folder: Path) -> None:
     left = import_queue.open_import(app.services, str(folder)).id or 0
-    import_queue.accept(app.services, left, [Incoming(DOG, {}, path=str(folder / DOG))])
+    import_queue.accept(app.services, left, [Incoming(DOG, {}, path=str(folder / DOG), local=True)])
     assert import_queue.claim(app.services.database, "server", 10) == []
 
 

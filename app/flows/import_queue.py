@@ -35,6 +35,7 @@ class Incoming:
     staged: str | None = None  # in Staging, durable
     path: str | None = None  # absolute, outside the library
     in_place: bool = False
+    local: bool = False  # only the command that accepts it works on it
     status: ItemStatus = ItemStatus.PENDING
     photo_id: int | None = None
     problem: str | None = None
@@ -100,7 +101,7 @@ def enqueue(session: Session, import_id: int, items: Sequence[Incoming]) -> list
 def claim(
     database: Database, worker: str, limit: int, *, import_id: int | None = None, alone: bool = True
 ) -> list[ImportItem]:
-    """Items for this worker, oldest first: of one import, or else of all whose picture is not a file outside.
+    """Items for this worker, oldest first: of one import, or else of all that are not a command's own.
 
     An item during whose work the process has died before comes by itself, and only to a worker that has nothing
     else in hand (`alone`).
@@ -108,7 +109,7 @@ def claim(
     free = and_(
         col(ImportItem.status) == ItemStatus.PENDING,
         col(ImportItem.leased_until) <= time.time(),
-        col(ImportItem.path).is_(None) if import_id is None else col(ImportItem.import_id) == import_id,
+        col(ImportItem.local).is_(False) if import_id is None else col(ImportItem.import_id) == import_id,
     )
     wanted = select(ImportItem).where(free).order_by(col(ImportItem.id)).with_for_update(skip_locked=True)
     with database.log() as session:

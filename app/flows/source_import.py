@@ -111,13 +111,15 @@ class SourceImport:
             if isinstance(entry, Unreadable):
                 yield from self._unreadable(entry)
             elif entry.path is None:
-                yield Incoming(entry.name, dict(entry.words))
+                yield Incoming(entry.name, dict(entry.words), local=True)
             elif (path := str(entry.path)) in waiting:
                 self._listener.found(-1)  # counted with what an earlier pass has left
             elif unchanged(known.get(path), self._options):
                 self._listener.ended(Ended(entry.name, ItemStatus.KNOWN, known[path].photo_id))
             else:
-                yield Incoming(entry.name, dict(entry.words), path=path, in_place=self._options.in_place)
+                yield Incoming(
+                    entry.name, dict(entry.words), path=path, local=True, in_place=self._options.in_place
+                )
 
     def _unreadable(self, entry: Unreadable) -> Iterator[Incoming]:
         ended = told(entry)

@@ -46,6 +46,7 @@ def _add_import_items() -> None:
         sa.Column("path", sa.String()),
         sa.Column("staged", sa.String()),
         sa.Column("in_place", sa.Boolean(), nullable=False),
+        sa.Column("local", sa.Boolean(), nullable=False),
         sa.Column("words", sa.JSON(), nullable=False),
         sa.Column("status", _STATUS, nullable=False),
         sa.Column("photo_id", sa.Integer(), sa.ForeignKey("photos.id", ondelete="SET NULL"), index=True),
