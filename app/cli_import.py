@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the flows take seconds to import
     from app.flows.source_import import Ended, Options, SourceImport
 
 STOPPED = 130  # exit status, as shells have it for Ctrl-C
+WORDS = {"ready": "added", "new": "new", "known": "known already", "failed": "failed", "ignored": "ignored"}
 
 
 def import_photos(  # noqa: PLR0913, PLR0917 — each parameter is an option
@@ -97,17 +98,10 @@ class Report:
         if self._as_json:
             out.file.write(json.dumps({"total": self.total, **self.counts}) + "\n")
         else:
-            words = {
-                "ready": "added",
-                "new": "new",
-                "known": "known already",
-                "failed": "failed",
-                "ignored": "ignored",
-            }
-            shown = [status for status in words if self.counts[status] or status in ("known", "failed")]
+            shown = [status for status in WORDS if self.counts[status] or status in ("known", "failed")]
             if "new" not in shown and "ready" not in shown:
                 shown.insert(0, "ready")
-            out.print(", ".join(f"{self.counts[s]} {words[s]}" for s in shown) + ".", highlight=False)
+            out.print(", ".join(f"{self.counts[s]} {WORDS[s]}" for s in shown) + ".", highlight=False)
         return int(self.counts["failed"] > 0 and self.counts["failed"] == self.total)
 
 
@@ -182,8 +176,8 @@ class Run:
                 pruned = in_place.prune(self._services, folder)
                 if pruned:
                     err.print(f"Taken out of the library, because their files are gone: {pruned} photos.")
-            elif gone := in_place.gone(self._services, folder):
-                err.print(f"Files that are gone: {len(gone)}. --prune takes their photos out of the library.")
+            elif lost := sum(1 for _ in in_place.lost(self._services, folder)):
+                err.print(f"Photos whose files are gone: {lost}. --prune takes them out of the library.")
 
 
 class State(ProgressColumn):

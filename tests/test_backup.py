@@ -235,7 +235,7 @@ def test_a_full_disk_leaves_the_backup_before_usable(
 
 def accepted(services: Services, name: str) -> int:
     """The id of an import with one photo that nobody works on."""
-    import_id = import_queue.open_import(services, "test").id or 0
+    import_id = import_queue.open_import(services, "test")
     staged = services.staging.save((PHOTOS / name).read_bytes())
     import_queue.accept(services, import_id, [Incoming(name, {"filename": name}, staged=staged)])
     return import_id

@@ -68,7 +68,7 @@ def done(app: Running) -> bool:
 
 def test_every_item_ends_as_ready_known_or_failed_with_a_reason(app: Running) -> None:
     services = app.services
-    import_id = import_queue.open_import(services, "test").id or 0
+    import_id = import_queue.open_import(services, "test")
     items = [
         staged(services, DOG),
         Incoming("words.jpg", staged=services.staging.save(b"not a picture")),
@@ -93,7 +93,7 @@ def test_every_item_ends_as_ready_known_or_failed_with_a_reason(app: Running) ->
 
 
 def test_what_was_accepted_before_a_stop_is_done_after_it(idle: Services, start: Start) -> None:
-    import_id = import_queue.open_import(idle, "test").id or 0
+    import_id = import_queue.open_import(idle, "test")
     import_queue.accept(idle, import_id, [staged(idle, name) for name in (DOG, BUSES, PIZZA)])
     set_rows(idle, status=ItemStatus.WORKING, worker=DEAD, leased_until=2e9, attempts=1)
     app = start()
@@ -103,7 +103,7 @@ def test_what_was_accepted_before_a_stop_is_done_after_it(idle: Services, start:
 
 
 def test_what_another_living_worker_has_in_hand_is_left_to_it(idle: Services) -> None:
-    import_id = import_queue.open_import(idle, "test").id or 0
+    import_id = import_queue.open_import(idle, "test")
     import_queue.accept(idle, import_id, [Incoming("a"), Incoming("b")])
     set_rows(idle, status=ItemStatus.WORKING, worker=NOBODY, leased_until=2e9)
     assert import_queue.release(idle.database) == 0
@@ -112,7 +112,7 @@ def test_what_another_living_worker_has_in_hand_is_left_to_it(idle: Services) ->
 
 
 def test_an_item_is_claimed_by_one_worker_only(idle: Services) -> None:
-    import_id = import_queue.open_import(idle, "test").id or 0
+    import_id = import_queue.open_import(idle, "test")
     import_queue.accept(idle, import_id, [Incoming(str(i)) for i in range(5)])
     first = import_queue.claim(idle.database, "one", 3)
     second = import_queue.claim(idle.database, "two", 3)
@@ -121,7 +121,7 @@ def test_an_item_is_claimed_by_one_worker_only(idle: Services) -> None:
 
 
 def test_items_with_which_the_process_died_come_alone_and_then_not_any_more(idle: Services, start: Start) -> None:
-    import_id = import_queue.open_import(idle, "test").id or 0
+    import_id = import_queue.open_import(idle, "test")
     import_queue.accept(idle, import_id, [staged(idle, DOG), staged(idle, BUSES)])
     set_rows(idle, attempts=import_queue.SUSPECT)
     assert import_queue.claim(idle.database, "busy", 10, alone=False) == []
@@ -157,7 +157,7 @@ def test_a_full_disk_only_delays(start: Start, models: Models) -> None:
         return replace(services, store=FullDisk(services.store, refusals=3 * MAX_ATTEMPTS))
 
     app = start(build)
-    import_id = import_queue.open_import(app.services, "test").id or 0
+    import_id = import_queue.open_import(app.services, "test")
     import_queue.accept(app.services, import_id, [staged(app.services, DOG)])
     assert eventually(lambda: app.client.get("/health").json()["imports_paused"] == "no room")
     assert app.client.get("/health").json()["imports_waiting"] == 1
@@ -189,7 +189,7 @@ def test_what_failed_for_our_fault_can_be_retried(
     monkeypatch.setattr("app.flows.import_worker.MAX_TRIES", 1)
     encoder = Broken(models.encoder)
     app = start(partial(assemble, models=replace(models, encoder=encoder)))
-    import_id = import_queue.open_import(app.services, "test").id or 0
+    import_id = import_queue.open_import(app.services, "test")
     encoder.broken = True
     import_queue.accept(app.services, import_id, [staged(app.services, SKIER)])
     assert done(app)
@@ -204,7 +204,7 @@ def test_what_failed_for_our_fault_can_be_retried(
 
 
 def test_removing_an_import_gives_up_what_waits(idle: Services) -> None:
-    import_id = import_queue.open_import(idle, "test").id or 0
+    import_id = import_queue.open_import(idle, "test")
     import_queue.accept(idle, import_id, [staged(idle, DOG), Incoming("poem", {"caption": "words"})])
     import_queue.remove(idle, import_id)
     assert (rows(idle), staged_files(idle)) == ([], [])
@@ -213,7 +213,7 @@ def test_removing_an_import_gives_up_what_waits(idle: Services) -> None:
 
 
 def test_files_that_no_row_names_are_cleaned_up(idle: Services) -> None:
-    import_id = import_queue.open_import(idle, "test").id or 0
+    import_id = import_queue.open_import(idle, "test")
     import_queue.accept(idle, import_id, [staged(idle, DOG)])
     wanted = staged_files(idle)
     idle.staging.save(b"its row was never committed")

@@ -147,6 +147,7 @@ def test_a_stream_of_items_is_taken_in_line_by_line(app: Running) -> None:
     assert finished(app, answer.json()["id"])["ready"] == 2
     by_id = {found["item_id"]: found for found in app.client.get("/photos").json()["photos"]}
     assert (by_id["a"]["title"], by_id["a"]["filename"], by_id["b"]["tags"]) == ("Rex", "dog.jpg", ["verse"])
+    assert by_id["b"]["filename"] == ""
     assert app.client.post("/imports/stream", content=b"").json()["items"] == []
 
 

@@ -308,8 +308,8 @@ def test_uploads_of_a_day_are_one_import_unless_the_client_names_another(tus: Tu
     first, second = (tus.request("HEAD", tus.create()).headers["recollect-import"] for _ in range(2))
     assert first == second
     other = import_queue.open_import(app.services, "a phone")
-    path = tus.create(import_id=str(other.id))
-    assert tus.request("HEAD", path).headers["recollect-import"] == str(other.id)
+    path = tus.create(import_id=str(other))
+    assert tus.request("HEAD", path).headers["recollect-import"] == str(other)
 
 
 def test_what_is_abandoned_expires(start: Callable[..., Running]) -> None:

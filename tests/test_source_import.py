@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,7 @@ def test_a_photo_deleted_from_the_library_comes_back_only_when_asked_for(app: Ru
 def test_a_stopped_import_goes_on_where_it_was(app: Running, folder: Path) -> None:
     """What an interrupted pass leaves is rows that wait: here, two of the three files of the folder."""
     shutil.copy(PHOTOS / PIZZA, folder / PIZZA)
-    left = import_queue.open_import(app.services, str(folder)).id or 0
+    left = import_queue.open_import(app.services, str(folder))
     waiting = [Incoming(name, {"filename": name}, path=str(folder / name), local=True) for name in (DOG, BUSES)]
     import_queue.accept(app.services, left, waiting)
     stopped = threading.Event()
@@ -103,7 +104,7 @@ def test_a_stopped_import_goes_on_where_it_was(app: Running, folder: Path) -> No
 
 
 def test_the_server_leaves_files_outside_the_library_to_the_command(app: Running, folder: Path) -> None:
-    left = import_queue.open_import(app.services, str(folder)).id or 0
+    left = import_queue.open_import(app.services, str(folder))
     import_queue.accept(app.services, left, [Incoming(DOG, {}, path=str(folder / DOG), local=True)])
     assert import_queue.claim(app.services.database, "server", 10) == []
 
@@ -153,6 +154,22 @@ def test_a_moved_file_is_found_again(app: Running, folder: Path) -> None:
     assert total(app) == 2
 
 
+@pytest.mark.parametrize("change", [Path.unlink, partial(shutil.copy, PHOTOS / PIZZA)])
+def test_another_file_with_the_same_bytes_becomes_the_original(
+    app: Running, folder: Path, change: Callable[[Path], None]
+) -> None:
+    shutil.copy(folder / DOG, folder / "the same.jpg")
+    photo_id = next(entry.photo_id for entry in import_folder(app, folder, IN_PLACE).all if entry.name == DOG)
+    original = app.services.store.linked(app.client.get(f"/photo/{photo_id}").json()["sha256"])
+    assert original is not None
+    change(original)
+    import_folder(app, folder, IN_PLACE)
+    assert list(in_place.lost(app.services, folder)) == []
+    assert app.client.get(f"/photo/{photo_id}/file").content == (PHOTOS / DOG).read_bytes()
+    assert in_place.prune(app.services, folder) == 0
+    assert app.client.get(f"/photo/{photo_id}/file").status_code == 200
+
+
 def test_pruning_takes_out_what_is_gone_but_not_what_is_not_mounted(app: Running, folder: Path) -> None:
     import_folder(app, folder, IN_PLACE)
     parked = folder.rename(folder.with_name("unmounted"))
@@ -165,7 +182,7 @@ def test_pruning_takes_out_what_is_gone_but_not_what_is_not_mounted(app: Running
     folder.rmdir()
     parked.rename(folder)
     (folder / DOG).unlink()
-    assert [Path(row.path).name for row in in_place.gone(app.services, folder)] == [DOG]
+    assert [Path(row.path).name for row in in_place.lost(app.services, folder)] == [DOG]
     assert in_place.prune(app.services, folder) == 1
     assert [photo["filename"] for photo in app.client.get("/photos").json()["photos"]] == [BUSES]
 
@@ -175,6 +192,20 @@ def test_pruning_never_takes_out_what_is_in_the_library_as_a_copy(app: Running, 
     import_folder(app, folder, IN_PLACE)
     (folder / DOG).unlink()
     assert in_place.prune(app.services, folder) == 0
+    assert app.client.get(photo["url"]).content == (PHOTOS / DOG).read_bytes()
+
+
+@pytest.mark.parametrize("path", ["/upload", "/imports"])
+def test_what_is_sent_is_kept_though_it_is_in_the_library_in_place(app: Running, folder: Path, path: str) -> None:
+    import_folder(app, folder, IN_PLACE)
+    field = "file" if path == "/upload" else "files"
+    sent = app.client.post(path, files={field: (DOG, (PHOTOS / DOG).read_bytes())})
+    if path == "/imports":
+        eventually(lambda: app.client.get(f"/imports/{sent.json()['id']}").json()["finished"])
+    (folder / DOG).unlink()
+    import_folder(app, folder, IN_PLACE)
+    assert in_place.prune(app.services, folder) == 0
+    (photo,) = (photo for photo in app.client.get("/photos").json()["photos"] if photo["filename"] == DOG)
     assert app.client.get(photo["url"]).content == (PHOTOS / DOG).read_bytes()
 
 

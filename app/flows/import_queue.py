@@ -55,12 +55,13 @@ class Outcome:
     file: FileState | None = None  # of item.path, when it was read
 
 
-def open_import(services: Services, source: str, owner: str = DEFAULT_OWNER) -> Import:
-    """An import without items yet."""
+def open_import(services: Services, source: str, owner: str = DEFAULT_OWNER) -> int:
+    """The id of a new import, without items yet."""
     with services.database.write() as session:
         opened = Import(owner=owner, source=source)
         session.add(opened)
-    return opened
+    assert opened.id is not None, "an inserted import has an id"
+    return opened.id
 
 
 def unfinished(services: Services, source: str, owner: str = DEFAULT_OWNER) -> int | None:
@@ -228,8 +229,11 @@ def remove(services: Services, import_id: int, owner: str = DEFAULT_OWNER) -> No
 
 def clean_staging(services: Services) -> int:
     """Delete what a crash has left between the staging of a file and the commit of its row."""
-    with services.database.read() as session:
-        wanted = {*session.exec(_staged()), *session.exec(select(PartialUpload.id))}
+
+    def wanted() -> set[str | None]:
+        with services.database.read() as session:
+            return {*session.exec(_staged()), *session.exec(select(PartialUpload.id))}
+
     return services.staging.clean(wanted)
 
 

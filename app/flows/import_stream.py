@@ -71,5 +71,6 @@ def read_line(line: bytes, number: int) -> Sent:
         return Sent(f"line {number}", error=InvalidRequest("image_base64 is not base64."))
     words = item.model_dump(mode="json", include=set(ItemWords.model_fields), exclude_none=True)
     words["item_id"] = item.id or item.item_id
-    name = plain_filename(item.image_filename) or item.id or f"line {number}"
+    words["filename"] = plain_filename(item.image_filename)
+    name = words["filename"] or item.id or f"line {number}"
     return Sent(name, None if image is None else io.BytesIO(image), words)

@@ -34,7 +34,7 @@ Report = Callable[[Outcome], None]
 class ImportWorker:
     """A thread that keeps `concurrency` items in work at a time; `report` is told of each that is through.
 
-    With import_id it works on that import only, else on all whose pictures lie in the staging folder.
+    With import_id it works on that import only, else on all that no command has kept for itself.
     """
 
     def __init__(

@@ -1,5 +1,7 @@
 """Photos whose originals stay where they are: indexed, never copied, never touched."""
 
+import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -26,14 +28,16 @@ def add_in_place(services: Services, item: NewItem, path: Path) -> Added:
     before = source_files.known(services.database, [str(path)], item.owner).get(str(path))
     added = add_item(services, replace(item, original=path))
     old_id = before.photo_id if before and before.in_place else None
-    if old_id not in (None, added.photo.id) and _lives_in(services, old_id, path):
+    if old_id not in (None, added.photo.id) and _is_lost(services, old_id, path):
         _supersede(services, old_id, added.photo)
     return added
 
 
-def gone(services: Services, folder: Path) -> list[SourceFile]:
-    """Files below this folder that photos were indexed from in place, and that are not there any more."""
-    return [row for row in source_files.gone(services.database, folder) if row.in_place]
+def lost(services: Services, folder: Path) -> Iterator[SourceFile]:
+    """Files below this folder that are not there any more, and with them the only original of a photo."""
+    for row in source_files.gone(services.database, folder):
+        if row.photo_id and _is_lost(services, row.photo_id, Path(row.path)):
+            yield row
 
 
 def prune(services: Services, folder: Path) -> int:
@@ -44,21 +48,40 @@ def prune(services: Services, folder: Path) -> int:
     if not folder.is_dir() or not any(folder.iterdir()):
         raise InvalidRequest(f"{folder} is empty or not there; nothing is taken out of the library.")
     pruned = 0
-    for row in gone(services, folder):
-        if row.photo_id and _lives_in(services, row.photo_id, Path(row.path)):
+    for row in lost(services, folder):
+        if row.photo_id:
             delete_photo(services, row.photo_id)
             pruned += 1
-        source_files.forget(services.database, row)
+    for row in source_files.gone(services.database, folder):
+        if row.in_place:
+            source_files.forget(services.database, row)
     return pruned
 
 
-def _lives_in(services: Services, photo_id: int, path: Path) -> bool:
-    """Whether this file is all there is of the photo: neither a copy nor another file has its bytes."""
-    others = select(SourceFile.path).where(SourceFile.photo_id == photo_id, SourceFile.path != str(path))
+def _is_lost(services: Services, photo_id: int, path: Path) -> bool:
+    """Whether this file, which does not hold the photo any more, was all there was of it.
+
+    If it was the original and another file has the same bytes, that one is the original from now on.
+    """
     with services.database.read() as session:
         photo = session.get(Photo, photo_id)
-        elsewhere = any(Path(other).is_file() for other in session.exec(others))
-    return bool(photo and photo.sha256 and services.store.linked(photo.sha256) == path and not elsewhere)
+        others = session.exec(select(SourceFile.path).where(SourceFile.photo_id == photo_id)).all()
+    if not (photo and photo.sha256 and services.store.linked(photo.sha256) == path):
+        return False
+    other = next((Path(file) for file in others if _has_bytes(Path(file), photo.sha256)), None)
+    if other is None:
+        return True
+    with services.photo_locks(photo.sha256), settled(services, photo.sha256):
+        services.store.link(photo.sha256, other)
+    return False
+
+
+def _has_bytes(path: Path, sha256: str) -> bool:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except OSError:
+        return False
 
 
 def _supersede(services: Services, old_id: int, new: Photo) -> None:

@@ -92,7 +92,8 @@ def add_photo(services: Services, item: NewItem, data: bytes) -> Added:
     sha256 = hashlib.sha256(data).hexdigest()
     with services.photo_locks(sha256):
         if known := _known(services, item, sha256):
-            if not services.store.has(sha256):  # lost, or moved away: here it is again
+            there = services.store.has if item.original else services.store.has_copy
+            if not there(sha256):  # lost, moved away, or until now only linked
                 with settled(services, sha256):
                     _store(services, item, sha256, data)
             return Added(known, created=False)

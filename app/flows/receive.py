@@ -49,7 +49,7 @@ def _nothing_left_behind(services: Services) -> Iterator[list[Incoming]]:
 
 def _judged(services: Services, sent: Sent) -> Incoming:
     """What can be told without decoding is told at once. Raises: StorageFull."""
-    item = Incoming(sent.name, {**sent.words, "filename": sent.name})
+    item = Incoming(sent.name, dict(sent.words))
     if sent.error:
         return _refused(item, sent.error)
     if sent.file is None:
@@ -60,7 +60,7 @@ def _judged(services: Services, sent: Sent) -> Incoming:
         return _refused(item, error)
     sha256 = hashlib.sha256(data).hexdigest()
     known = known_photos(services.database, [sha256]).get(sha256)
-    if known and services.store.has(sha256):
+    if known and services.store.has_copy(sha256):
         return replace(item, status=ItemStatus.KNOWN, photo_id=known)
     return replace(item, staged=services.staging.save(data))
 

@@ -98,7 +98,7 @@ class SourceImport:
         if not incoming:
             return
         if self._import_id is None:
-            self._import_id = import_queue.open_import(self._services, self._label).id or 0
+            self._import_id = import_queue.open_import(self._services, self._label)
             self._start_worker(self._import_id)
         import_queue.accept(self._services, self._import_id, incoming)
 
@@ -140,7 +140,8 @@ class SourceImport:
 
 
 def unchanged(row: SourceFile | None, options: Options) -> bool:
-    """Whether this file is as it was when it was imported, and its photo is wanted no more than once."""
+    """Whether this file is as it was when it was imported; one whose photo was deleted counts as changed if such
+    photos are to be brought back."""
     if row is None or (row.photo_id is None and options.bring_back):
         return False
     try:
@@ -150,6 +151,7 @@ def unchanged(row: SourceFile | None, options: Options) -> bool:
 
 
 def told(entry: Unreadable) -> Ended:
+    """A row or file without an entry is failed or ignored, with its reason."""
     if entry.failed:
         return Ended(entry.name, ItemStatus.FAILED, problem=InvalidRequest.slug, error=entry.reason)
     return Ended(entry.name, IGNORED, error=entry.reason)

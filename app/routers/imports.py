@@ -12,7 +12,7 @@ from app.dependencies import ServicesDep
 from app.flows import import_queue, imports
 from app.flows.import_stream import Lines, longest_line, read_line
 from app.flows.receive import Sent, receive
-from app.flows.services import Services, Serving
+from app.flows.services import Serving
 from app.problems import problem_responses
 from app.schemas import (
     MAX_ID,
@@ -45,9 +45,10 @@ def import_files(
     category: Annotated[ShortText | None, Form(description="For all of them.")] = None,
 ) -> ImportAccepted:
     """Take in many photos. When this answers they are stored for good; they are found once they are ready."""
-    import_id = import_id or _opened(services, "upload")
+    import_id = import_id or import_queue.open_import(services, "upload")
     words = {"tags": split_tags(tags), "category": category}
-    sent = (Sent(plain_filename(file.filename), file.file, words) for file in files)
+    named = ((plain_filename(file.filename), file.file) for file in files)
+    sent = (Sent(name, file, words | {"filename": name}) for name, file in named)
     return ImportAccepted.of(import_id, receive(services, import_id, sent))
 
 
@@ -62,7 +63,7 @@ def import_files(
 async def import_stream(services: ServicesDep, request: Request) -> ImportAccepted:
     """Take in a stream of items, one JSON object a line: `id`, `title`, `caption`, `category`, `tags`,
     `image_filename`, and the picture as `image_base64`. What has arrived stays, wherever the stream breaks off."""
-    import_id = await run_in_threadpool(_opened, services, "stream")
+    import_id = await run_in_threadpool(import_queue.open_import, services, "stream")
     lines = Lines(longest_line(services.settings.max_upload_bytes))
     rows: list[ImportItem] = []
     async for chunk in request.stream():
@@ -99,9 +100,11 @@ def list_import_items(
     return ImportItemPage.of(page.items, more=page.more)
 
 
-def existing_import(services: ServicesDep, import_id: ImportId) -> int:
-    """Raises ImportNotFound before the stream of events begins."""
-    return imports.progress(services, import_id).found.id or 0
+def existing_import(request: Request, import_id: ImportId) -> int:
+    """Raises ImportNotFound before the stream of events begins; holds no services while it lasts."""
+    serving: Serving = request.app.state.serving
+    imports.progress(serving.current, import_id)
+    return import_id
 
 
 @router.get(
@@ -144,7 +147,3 @@ def check_photos(services: ServicesDep, wanted: PhotosToCheck) -> KnownPhotos:
 
 def _shown(progress: imports.Progress) -> ImportOut:
     return ImportOut.of(progress.found, progress.counts, progress.seconds_left)
-
-
-def _opened(services: Services, source: str) -> int:
-    return import_queue.open_import(services, source).id or 0

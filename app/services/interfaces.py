@@ -105,6 +105,10 @@ class PhotoStore(Protocol):
         """Whether the original can be read."""
         ...
 
+    def has_copy(self, sha256: str) -> bool:
+        """Whether the original lies in the store itself, safe from what happens to files outside."""
+        ...
+
     def check_mounted(self) -> None:
         """Raises: StorageMissing."""
         ...

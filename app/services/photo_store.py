@@ -43,10 +43,13 @@ class LocalPhotoStore:
             raise StorageMissing("The uploads folder is not there: is its disk mounted? Nothing was changed.")
 
     def save(self, sha256: str, data: bytes) -> None:
-        """Temporary file, fsync, rename, fsync of the folder. Raises: StorageFull, StorageMissing, OSError."""
+        """Temporary file, fsync, rename, fsync of the folder; a link to an original outside gives way.
+
+        Raises: StorageFull, StorageMissing, OSError.
+        """
         target = self._target(sha256)
         self.check_mounted()
-        if target.exists():
+        if self.has_copy(sha256):
             return
         with full_disk_told():
             _make_folder(target.parent)
@@ -54,17 +57,17 @@ class LocalPhotoStore:
             sync_folder(target.parent)
 
     def link(self, sha256: str, original: Path) -> None:
-        """The original stays where it is: a symbolic link stands for it. One that can be read is kept.
+        """The original stays where it is: a symbolic link stands for it. A copy in the library is kept.
 
         Raises: StorageFull, StorageMissing, OSError (a file system without symbolic links).
         """
         target = self._target(sha256)
         self.check_mounted()
-        if target.exists():
+        if self.has_copy(sha256):
             return
         with full_disk_told():
             _make_folder(target.parent)
-            target.unlink(missing_ok=True)  # a link whose file has been moved
+            target.unlink(missing_ok=True)  # a link, whose file may have been moved or changed
             target.symlink_to(original.absolute())
             sync_folder(target.parent)
 
@@ -76,6 +79,10 @@ class LocalPhotoStore:
     def has(self, sha256: str) -> bool:
         """Whether the original can be read."""
         return self._target(sha256).is_file()
+
+    def has_copy(self, sha256: str) -> bool:
+        """Whether the original lies in the library itself, safe from what happens to files outside."""
+        return self.linked(sha256) is None and self.has(sha256)
 
     def open(self, sha256: str) -> BinaryIO:
         """Raises: FileNotStored, StorageMissing."""

@@ -4,7 +4,7 @@ import fcntl
 import re
 import secrets
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import IO
 
@@ -52,14 +52,18 @@ class Staging:
     def delete(self, name: str) -> None:
         self.path(name).unlink(missing_ok=True)
 
-    def clean(self, wanted: Collection[str]) -> int:
-        """Delete what is not wanted, unless a process that stages files lives; returns how many files."""
+    def clean(self, wanted: Callable[[], Collection[str | None]]) -> int:
+        """Delete what is not wanted, unless a process that stages files lives; returns how many files.
+
+        `wanted` is asked once nobody can stage files: names that it does not know then are nobody's.
+        """
         with self._lock_file.open("ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return 0
-            left = [path for path in self._folder.iterdir() if path.name not in wanted]
+            names = wanted()
+            left = [path for path in self._folder.iterdir() if path.name not in names]
             for path in left:
                 path.unlink()
             return len(left)
