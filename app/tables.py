@@ -131,16 +131,20 @@ class Photo(SQLModel, table=True):
     suggested_caption: str | None = None
     suggested_category: str | None = None
     suggested_tags: list[str] = Field(default_factory=list, sa_type=JSON)
-    taken_at: datetime | None = None
-    latitude: float | None = None
+    taken_at: datetime | None = Field(default=None, index=True)
+    latitude: float | None = Field(default=None, index=True)
     longitude: float | None = None
+    city: str | None = None  # these three are the names of the place, as far as they are known
+    region: str | None = None
+    country: str | None = None
     camera: str | None = None
     lens: str | None = None
     # The camera's clock against UTC, min; None: unknown, and taken_at is the local time as if it were UTC.
     utc_offset_min: int | None = None
     phash: int | None = Field(default=None, sa_type=BigInteger)  # perceptual hash, 64 bits as a signed number
     placeholder: str | None = None  # a picture of some 16 px as a data: URL, shown until the thumbnail is there
-    created_at: datetime = Field(default_factory=utc_now)
+    ocr_text: str | None = None  # what is written in the picture, a line each; None: it has not been read yet
+    created_at: datetime = Field(default_factory=utc_now, index=True)
     updated_at: datetime = Field(default_factory=utc_now)
     status: PhotoStatus = Field(default=PhotoStatus.READY, sa_type=_stored_by_value(PhotoStatus))
     error: str | None = None
@@ -183,6 +187,34 @@ class SearchQuery(SQLModel, table=True):
     result_count: int
     latency_ms: float
     created_at: datetime = Field(default_factory=utc_now)
+
+
+class FrozenRanking(SQLModel, table=True):
+    """What a search found, best first: later pages show what the first one left, whatever has changed since."""
+
+    __tablename__ = "rankings"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: int | None = Field(default=None, primary_key=True)
+    owner: str = DEFAULT_OWNER
+    answer: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # what the answer says beside its results
+    results: bytes = Field(sa_type=LargeBinary)  # flows/paging.py
+    created_at: datetime = Field(default_factory=utc_now, index=True)
+
+
+class Album(SQLModel, table=True):
+    """A search that is kept: its photos are those that it finds now."""
+
+    __tablename__ = "albums"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: int | None = Field(default=None, primary_key=True)
+    owner: str = Field(default=DEFAULT_OWNER, index=True)
+    name: str
+    query: str = ""
+    filter: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # as the parameters of a search
+    created_at: datetime = Field(default_factory=utc_now)
+    updated_at: datetime = Field(default_factory=utc_now)
 
 
 class Feedback(SQLModel, table=True):

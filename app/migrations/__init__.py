@@ -12,7 +12,7 @@ from sqlmodel import SQLModel
 import app.tables  # noqa: F401 — fills SQLModel.metadata
 
 FIRST = "0001"  # the tables of 0.1.0, which named no version yet
-NEWEST = "0002"
+NEWEST = "0003"
 
 _STATE = "CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
 
