@@ -85,6 +85,8 @@ def _set_up_sqlite(engine: Engine) -> None:
         connection.isolation_level = None  # this module says BEGIN itself, below
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA foreign_keys=ON")
+        # SQLite's own knows ASCII only; with this one a search in any case works as on other databases.
+        connection.create_function("lower", 1, _lower, deterministic=True)
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Any) -> None:
@@ -92,3 +94,7 @@ def _set_up_sqlite(engine: Engine) -> None:
         kind = connection.get_execution_options().get("recollect_begin", "read")
         for statement in _BEGIN[kind]:
             connection.exec_driver_sql(statement)
+
+
+def _lower(text: str | None) -> str | None:
+    return None if text is None else text.lower()

@@ -45,7 +45,7 @@ def photo_filter(
     tag: Annotated[Tag | None, Query(description="Only photos with this tag.")] = None,
 ) -> PhotoFilter:
     """The filter parameters that listings and searches share."""
-    return PhotoFilter(category=category, tag=tag)
+    return PhotoFilter(category=category, tags_all=() if tag is None else (tag,))
 
 
 def read_upload(file: UploadFile, services: Services) -> bytes:
