@@ -19,7 +19,16 @@ LAYERS = [
     {"app.flows"},
     {"app.services"},
     {"app.database"},
-    {"app.settings", "app.errors", "app.tables", "app.schemas", "app.telemetry", "app.migrations", "app"},
+    {
+        "app.settings",
+        "app.errors",
+        "app.tables",
+        "app.schemas",
+        "app.search_schemas",
+        "app.telemetry",
+        "app.migrations",
+        "app",
+    },
 ]
 MAX_LINES = 40
 

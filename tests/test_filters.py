@@ -10,8 +10,8 @@ import pytest
 from sqlmodel import select
 
 from app.database import Database
-from app.flows.filters import Box, Circle, Orientation, PhotoFilter
-from app.tables import Photo, PhotoStatus
+from app.flows.filters import Box, Circle, PhotoFilter
+from app.tables import Orientation, Photo, PhotoStatus
 
 Condition = Callable[[Any], Any]  # of a photo, and whether it holds
 Case = tuple[dict[str, Any], Condition]

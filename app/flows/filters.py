@@ -4,22 +4,16 @@ import json
 import math
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Self
 
 from sqlalchemy import ColumnElement, String, and_, case, cast, false, func, or_
 from sqlmodel import col
 
-from app.tables import DEFAULT_OWNER, Photo, PhotoStatus
+from app.search_schemas import FilterParams
+from app.tables import DEFAULT_OWNER, Orientation, Photo, PhotoStatus
 
 EARTH_RADIUS_KM = 6371.0088  # mean, IUGG
 KM_PER_DEGREE = math.pi * EARTH_RADIUS_KM / 180  # of latitude
-
-
-class Orientation(StrEnum):
-    LANDSCAPE = "landscape"
-    PORTRAIT = "portrait"
-    SQUARE = "square"
 
 
 @dataclass(frozen=True)
@@ -68,6 +62,20 @@ class PhotoFilter:
     near: Circle | None = None
     ids: tuple[int, ...] | None = None
     status: PhotoStatus = PhotoStatus.READY
+
+    @classmethod
+    def of(cls, params: FilterParams) -> Self:
+        """As a client asks for it."""
+        given = params.model_dump(exclude={"tag", "box", "near", "id", "tags_any", "tags_all", "tags_none"})
+        return cls(
+            **given,
+            tags_any=tuple(params.tags_any),
+            tags_all=(*params.tags_all, *([params.tag] if params.tag else [])),
+            tags_none=tuple(params.tags_none),
+            box=Box(*params.box) if params.box else None,
+            near=Circle(*params.near) if params.near else None,
+            ids=tuple(params.id) if params.id else None,
+        )
 
     @property
     def narrows(self) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, File, Query, UploadFile
+from fastapi import APIRouter, File, Query, UploadFile
 
 from app.dependencies import ServicesDep
 from app.errors import InvalidRequest
@@ -11,13 +11,12 @@ from app.flows.filters import PhotoFilter
 from app.flows.ranking import Ranked
 from app.flows.services import Services
 from app.problems import problem_responses
-from app.routers.photos import photo_filter, read_upload
+from app.routers.photos import FilterDep, read_upload
 from app.schemas import MAX_ID, CleanText, RankedResults, SearchHit, SearchResults, VoiceResults, photo_fields
 from app.services.decode import ACCEPTED
 
 router = APIRouter(tags=["search"])
 
-FilterDep = Annotated[PhotoFilter, Depends(photo_filter)]
 Words = Annotated[CleanText, Query(min_length=1, description="What to look for.", examples=["a dog in the snow"])]
 Count = Annotated[int, Query(ge=1, le=10_000, description="Most results to return.")]
 Recency = Annotated[
