@@ -71,10 +71,10 @@ def search(
     except AppError as error:
         fail(error.detail)
     for item in answer.results:
-        photo = item.candidate.photo
+        photo = item.photo
         shown = photo.filename or photo.title or f"item {photo.item_id or photo.id}"
         caption = photo_fields(photo)["caption"] or ""
-        out.print(f"{item.score:.3f}  {photo.id:>6}  {shown}  {caption}", markup=False, highlight=False)
+        out.print(f"{item.ranked.score:.3f}  {photo.id:>6}  {shown}  {caption}", markup=False, highlight=False)
     if not answer.results:
         err.print("The library is empty.")
     services.close()

@@ -10,6 +10,7 @@ AppError                        500  internal-error
 ├── UploadNotFound              404  upload-not-found
 ├── ItemIdTaken                 409  item-id-taken
 ├── OffsetConflict              409  offset-conflict    (Upload-Offset)
+├── CursorExpired               410  cursor-expired
 ├── UnsupportedProtocol         412  unsupported-protocol
 ├── TooLarge                    413  too-large
 ├── UnsupportedMedia            415  unsupported-media
@@ -69,6 +70,10 @@ class ImportNotFound(AppError):
 
 class UploadNotFound(AppError):
     status, slug, title = 404, "upload-not-found", "No such resumable upload"
+
+
+class CursorExpired(AppError):
+    status, slug, title = 410, "cursor-expired", "These results are not kept any more"
 
 
 class ItemIdTaken(AppError):

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from app.schemas import MAX_ID, Latitude, Longitude, ShortText, Tag, UtcTime
-from app.tables import Orientation, PhotoStatus
+from app.schemas import MAX_ID, Latitude, Longitude, Placeholder, ShortText, Tag, UtcTime
+from app.tables import Orientation, PhotoStatus, QueryKind
 
 
 def _numbers(value: object) -> object:
@@ -20,6 +20,9 @@ BoxDegrees = Annotated[tuple[Latitude, Longitude, Latitude, Longitude], BeforeVa
 Radius = Annotated[float, Field(gt=0, le=20_100)]
 CircleDegrees = Annotated[tuple[Latitude, Longitude, Radius], BeforeValidator(_numbers)]
 PhotoIds = Annotated[list[Annotated[int, Field(ge=1, le=MAX_ID)]], Field(max_length=1000)]
+NextCursor = Annotated[
+    str | None, Field(description="GET /search/page goes on with it; null at the end, or without `paged`.")
+]
 SomeTags = Annotated[list[Tag], Field(max_length=100)]
 
 
@@ -74,6 +77,17 @@ class ResultOrder(StrEnum):
     ADDED = "added"
 
 
+class SearchOptions(BaseModel):
+    """What every search may be told beside its filters."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    recency: float | None = Field(
+        None, ge=0, le=1, description="Share of the score that fades with age; default: the setting."
+    )
+    paged: bool = Field(False, description="Keep the ranking for later pages, and answer with `next_cursor`.")
+
+
 class FacetCount(BaseModel):
     value: str = Field(examples=["food"])
     count: int = Field(examples=[12])
@@ -91,3 +105,57 @@ class Facets(BaseModel):
     year: list[FacetCount] = Field(description="When they were taken.")
     orientation: list[FacetCount]
     has_location: list[FacetCount]
+
+
+class SearchHit(BaseModel):
+    """One result. `score` is what it is ranked by; `similarity` is the plain cosine."""
+
+    photo_id: int = Field(examples=[10])
+    filename: str = Field(examples=["horses.jpg"])
+    item_id: str | None = Field(examples=["holiday-0042"])
+    title: str | None = Field(examples=["Holiday"])
+    caption: str | None = Field(examples=["A photo of a horse."])
+    category: str | None = Field(examples=["animals"])
+    tags: list[str] = Field(examples=[["horse", "animal"]])
+    path: str | None = Field(examples=["8a/8aef03bedbf31524510015f8…"])
+    url: str | None = Field(examples=["/photo/10/file"])
+    thumbnail_url: str | None = Field(examples=["/photo/10/thumbnail"])
+    placeholder: Placeholder
+    width: int | None = Field(examples=[4032])
+    height: int | None = Field(examples=[3024])
+    rank: int = Field(ge=1, examples=[1])
+    score: float = Field(ge=0, le=1, examples=[0.575])
+    similarity: float = Field(
+        description="Cosine similarity of the query and this photo, −1 to 1.", examples=[0.575]
+    )
+    distance: float = Field(description="1 − similarity.", examples=[0.425])
+    vote: int = Field(0, description="+1 or −1 if this photo was voted on for this query, else 0.")
+    feedback_id: int | None = Field(None, description="Of that vote; DELETE /feedback/{id} takes it back.")
+
+
+class SearchResults(BaseModel):
+    query: str = Field(examples=["horses at the sea"])
+    query_id: int | None = Field(description="Give it to POST /feedback with a vote; null if the disk is full.")
+    results: list[SearchHit]
+    total_results: int
+    latency_ms: float
+    next_cursor: NextCursor
+
+
+class RankedResults(BaseModel):
+    query: str = Field(
+        description="The words, or `image:<sha256>`, or `photo:<id>`.", examples=["horses at the sea"]
+    )
+    query_id: int | None
+    query_type: QueryKind
+    results: list[SearchHit]
+    total_found: int
+    latency_ms: float
+    encoder_latency_ms: float
+    next_cursor: NextCursor
+
+
+class VoiceResults(RankedResults):
+    transcription: str = Field(examples=["Horses at the sea."])
+    language: str = Field(examples=["en"])
+    whisper_ms: float = Field(examples=[402.7])
