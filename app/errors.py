@@ -5,6 +5,7 @@ AppError                        500  internal-error
 ├── AdminOnly                   403  admin-only
 ├── PhotoNotFound               404  photo-not-found
 ├── FileNotStored               404  file-not-found
+├── AlbumNotFound               404  album-not-found
 ├── FeedbackNotFound            404  feedback-not-found
 ├── ImportNotFound              404  import-not-found
 ├── UploadNotFound              404  upload-not-found
@@ -58,6 +59,10 @@ class PhotoNotFound(AppError):
 
 class FileNotStored(AppError):
     status, slug, title = 404, "file-not-found", "No file for this photo"
+
+
+class AlbumNotFound(AppError):
+    status, slug, title = 404, "album-not-found", "No such album"
 
 
 class FeedbackNotFound(AppError):

@@ -1,12 +1,24 @@
 """What searches and listings are asked with: filters, orders, and weighted terms."""
 
+from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from app.schemas import MAX_ID, Latitude, Longitude, Placeholder, ShortText, Tag, UtcTime
-from app.tables import Orientation, PhotoStatus, QueryKind
+from app.schemas import (
+    MAX_ID,
+    CleanText,
+    Latitude,
+    Longitude,
+    LongText,
+    Placeholder,
+    RowId,
+    ShortText,
+    Tag,
+    UtcTime,
+)
+from app.tables import Album, Orientation, PhotoStatus, QueryKind
 
 
 def _numbers(value: object) -> object:
@@ -77,6 +89,47 @@ class ResultOrder(StrEnum):
     ADDED = "added"
 
 
+class Crop(BaseModel):
+    """A part of a picture, upright, in shares of its width and height from its left upper corner."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"x": 0, "y": 0.5, "width": 0.5, "height": 0.5}]}
+    )
+
+    x: float = Field(ge=0, lt=1)
+    y: float = Field(ge=0, lt=1)
+    width: float = Field(ge=0.01, le=1)
+    height: float = Field(ge=0.01, le=1)
+
+    @model_validator(mode="after")
+    def _inside(self) -> Self:
+        if max(self.x + self.width, self.y + self.height) > 1 + 1e-6:
+            raise ValueError("must lie inside the picture")
+        return self
+
+
+class MixedTerm(BaseModel):
+    """One part of a question: exactly one of text, photo_id and image."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: Annotated[CleanText, StringConstraints(strip_whitespace=True, min_length=1)] | None = None
+    photo_id: RowId | None = None
+    image: int | None = Field(None, ge=0, description="Number of one of the pictures sent along, from 0 on.")
+    weight: float = Field(1.0, ge=-10, le=10, description="Below 0: less of this.")
+    crop: Crop | None = Field(None, description="Only this part of the photo or picture.")
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> Self:
+        if sum(value is not None for value in (self.text, self.photo_id, self.image)) != 1:
+            raise ValueError("must have exactly one of text, photo_id and image")
+        if not self.weight:
+            raise ValueError("must have a weight that is not 0")
+        if self.crop and self.text:
+            raise ValueError("words cannot be cropped")
+        return self
+
+
 class SearchOptions(BaseModel):
     """What every search may be told beside its filters."""
 
@@ -84,6 +137,17 @@ class SearchOptions(BaseModel):
 
     recency: float | None = Field(
         None, ge=0, le=1, description="Share of the score that fades with age; default: the setting."
+    )
+    sort: ResultOrder = Field(
+        ResultOrder.RELEVANCE,
+        description="Other orders sort what is relevant (from `min_relevance` on, else 0.5).",
+    )
+    min_relevance: float = Field(0, ge=0, le=1, description="Only results that are this relevant.")
+    collapse: Literal["none", "burst"] = Field(
+        "none", description="`burst`: shots of one moment, and copies, take one place."
+    )
+    variety: float | None = Field(
+        None, ge=0, le=1, description="Maximal marginal relevance: 0 is by relevance only, 1 by difference only."
     )
     paged: bool = Field(False, description="Keep the ranking for later pages, and answer with `next_cursor`.")
 
@@ -129,6 +193,7 @@ class SearchHit(BaseModel):
         description="Cosine similarity of the query and this photo, −1 to 1.", examples=[0.575]
     )
     distance: float = Field(description="1 − similarity.", examples=[0.425])
+    collapsed: list[int] = Field([], description="Photos that this one stands for: GET /photos?id=…&id=…")
     vote: int = Field(0, description="+1 or −1 if this photo was voted on for this query, else 0.")
     feedback_id: int | None = Field(None, description="Of that vote; DELETE /feedback/{id} takes it back.")
 
@@ -159,3 +224,44 @@ class VoiceResults(RankedResults):
     transcription: str = Field(examples=["Horses at the sea."])
     language: str = Field(examples=["en"])
     whisper_ms: float = Field(examples=[402.7])
+
+
+class AlbumIn(BaseModel):
+    """A search to keep: words, filters, or both."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"name": "Rex", "query": "a dog at the sea", "filter": {"tag": "rex"}}]},
+    )
+
+    name: Annotated[ShortText, Field(min_length=1)]
+    query: LongText = ""
+    filter: FilterParams = Field(default_factory=FilterParams)
+
+
+class AlbumPatch(BaseModel):
+    """Fields left out stay as they are."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "Rex, swimming"}]})
+
+    name: Annotated[ShortText, Field(min_length=1)] | None = None
+    query: LongText | None = None
+    filter: FilterParams | None = None
+
+
+class AlbumOut(BaseModel):
+    id: int
+    name: str
+    query: str
+    filter: dict[str, Any] = Field(description="As the parameters of a search.")
+    url: str = Field(examples=["/albums/1"])
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, album: Album) -> Self:
+        return cls(**album.model_dump(exclude={"owner"}), url=f"/albums/{album.id}")
+
+
+class AlbumResults(RankedResults):
+    album: AlbumOut

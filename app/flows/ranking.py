@@ -28,6 +28,7 @@ class Ranked:
     vote_factor: float = 1.0
     recency_factor: float = 1.0
     diversity_factor: float = 1.0
+    collapsed: tuple[int, ...] = ()  # photos that this one stands for
 
 
 @dataclass(frozen=True)

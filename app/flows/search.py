@@ -1,24 +1,27 @@
 """How a question becomes a ranked page: every kind of query shares everything after its vector."""
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
+import numpy as np
 from pydantic import TypeAdapter
 from sqlalchemy import insert
 from sqlalchemy.exc import OperationalError
 from sqlmodel import col, select
 
 from app.errors import CapabilityMissing, InvalidRequest
+from app.flows.arrange import arrange
 from app.flows.candidates import Question, find_candidates
 from app.flows.filters import PhotoFilter
+from app.flows.mixed import name_of, photo_vector, picture_vector, term_vectors
 from app.flows.paging import freeze, thaw
-from app.flows.photos import get_embedding, get_photo
 from app.flows.ranking import Candidate, Ranked, RankingRules, rank
 from app.flows.services import Services
+from app.search_schemas import Crop, MixedTerm, SearchOptions
 from app.services.audio import decode_audio
 from app.services.interfaces import Transcript
+from app.services.query_vector import combined
 from app.tables import Photo, QueryKind, SearchQuery, utc_now
 from app.telemetry import StepTimer
 
@@ -27,12 +30,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Scope:
-    """How many results, among which photos, and how they are ordered (None: as the settings say)."""
+    """How many results, among which photos, and how they are arranged."""
 
     k: int
     filter: PhotoFilter = field(default_factory=PhotoFilter)
-    recency_weight: float | None = None
-    paged: bool = False  # whether there are to be later pages
+    options: SearchOptions = field(default_factory=SearchOptions)
 
 
 @dataclass(frozen=True)
@@ -69,26 +71,22 @@ def search_text(services: Services, text: str, scope: Scope) -> Answer:
     return _answer(services, QueryKind.TEXT, Question(text, vector, scope.filter), scope, timer)
 
 
-def search_image(services: Services, data: bytes, scope: Scope) -> Answer:
-    """Photos by another picture. Raises: what decoding a picture raises, Overloaded, EncoderFailed."""
+def search_image(services: Services, data: bytes, scope: Scope, crop: Crop | None = None) -> Answer:
+    """Photos by another picture, or a part of it. Raises: see mixed.picture_vector."""
     timer = StepTimer(services.telemetry)
-    with timer("decode"):
-        image = services.decode(data).image
     with timer("encode"):
-        vector = services.encoder.encode_images([image])[0]
-    name = f"image:{hashlib.sha256(data).hexdigest()}"
-    return _answer(services, QueryKind.IMAGE, Question(name, vector, scope.filter), scope, timer)
+        vector = picture_vector(services, data, crop)
+    question = Question(name_of([MixedTerm(image=0, crop=crop)], [data]), vector, scope.filter)
+    return _answer(services, QueryKind.IMAGE, question, scope, timer)
 
 
-def search_similar(services: Services, photo_id: int, scope: Scope) -> Answer:
-    """Photos like a stored one, itself left out. Raises: PhotoNotFound, InvalidRequest (no vector yet)."""
+def search_similar(services: Services, photo_id: int, scope: Scope, crop: Crop | None = None) -> Answer:
+    """Photos like a stored one, or a part of it; itself left out. Raises: see mixed.photo_vector."""
     timer = StepTimer(services.telemetry)
-    with timer("database"), services.database.read() as session:
-        get_photo(session, photo_id, scope.filter.owner)
-        vector = get_embedding(session, photo_id, services.encoder.space)
-    if vector is None:
-        raise InvalidRequest(f"Photo {photo_id} has no vector of the present model yet; try again in a while.")
-    question = Question(f"photo:{photo_id}", vector, scope.filter, without=photo_id)
+    with timer("encode"):
+        vector = photo_vector(services, photo_id, crop, scope.filter.owner)
+    name = name_of([MixedTerm(photo_id=photo_id, crop=crop)], [])
+    question = Question(name, vector, scope.filter, without=photo_id)
     return _answer(services, QueryKind.SIMILAR, question, scope, timer)
 
 
@@ -110,17 +108,32 @@ def search_voice(services: Services, data: bytes, scope: Scope) -> Answer:
     return replace(answer, transcript=transcript)
 
 
+def search_mixed(
+    services: Services, terms: Sequence[MixedTerm], pictures: Sequence[bytes], scope: Scope
+) -> Answer:
+    """Photos by words, photos and pictures together, each with its weight. Raises: see mixed.term_vectors."""
+    timer = StepTimer(services.telemetry)
+    with timer("encode"):
+        vectors = term_vectors(services, terms, pictures)
+    try:
+        vector = combined(np.stack(vectors), [term.weight for term in terms])
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from None
+    question = Question(name_of(terms, pictures), vector, scope.filter)
+    return _answer(services, QueryKind.MIXED, question, scope, timer)
+
+
 def _answer(services: Services, kind: QueryKind, question: Question, scope: Scope, timer: StepTimer) -> Answer:
-    depth = max(scope.k, services.settings.max_results if scope.paged else 0)
+    depth = max(scope.k, services.settings.max_results if scope.options.paged else 0)
     candidates = find_candidates(services, question, depth * services.settings.ranking_overfetch, timer)
     with timer("rank"):
-        ranked = _ranked(services, question, candidates, scope)[:depth]
+        ranked = arrange(services, _ranked(services, question, candidates, scope.options), scope.options)[:depth]
     with timer("database"):
         results = with_photos(services, ranked[: scope.k])
     with timer("log"):
         query_id = _log(services, kind, question.text, len(results), timer.total_ms)
         about = About(question.text, kind, query_id)
-        cursor = freeze(services, asdict(about), ranked, scope.k) if scope.paged else None
+        cursor = freeze(services, asdict(about), ranked, scope.k) if scope.options.paged else None
     logger.info("search %s results=%d %s", kind, len(results), timer)
     return Answer(about, results, timer.total_ms, timer.ms.get("encode", 0.0), next_cursor=cursor)
 
@@ -148,12 +161,14 @@ def with_photos(services: Services, ranked: Sequence[Ranked]) -> list[Hit]:
     return [Hit(photos[item.candidate.photo_id], item) for item in ranked if item.candidate.photo_id in photos]
 
 
-def _ranked(services: Services, question: Question, candidates: Sequence[Candidate], scope: Scope) -> list[Ranked]:
+def _ranked(
+    services: Services, question: Question, candidates: Sequence[Candidate], options: SearchOptions
+) -> list[Ranked]:
     if question.vector is None:
         return [Ranked(candidate, score=1.0) for candidate in candidates]
     rules = RankingRules.of(services.settings)
-    if scope.recency_weight is not None:
-        rules = replace(rules, recency_weight=scope.recency_weight)
+    if options.recency is not None:
+        rules = replace(rules, recency_weight=options.recency)
     return rank(candidates, rules, utc_now())
 
 

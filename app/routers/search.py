@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, File, Query, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Query, UploadFile
+from pydantic import Json
 
 from app.dependencies import ServicesDep
 from app.errors import InvalidRequest
@@ -12,7 +13,15 @@ from app.flows.services import Services
 from app.problems import problem_responses
 from app.routers.photos import FilterDep, read_upload
 from app.schemas import MAX_ID, CleanText, photo_fields
-from app.search_schemas import RankedResults, SearchHit, SearchOptions, SearchResults, VoiceResults
+from app.search_schemas import (
+    Crop,
+    MixedTerm,
+    RankedResults,
+    SearchHit,
+    SearchOptions,
+    SearchResults,
+    VoiceResults,
+)
 from app.services.decode import ACCEPTED
 
 router = APIRouter(tags=["search"])
@@ -27,6 +36,26 @@ def search_options(params: Annotated[SearchOptions, Query()]) -> SearchOptions:
     return params
 
 
+def crop_of(
+    crop: Annotated[
+        str | None,
+        Query(
+            max_length=100,
+            description="Only this part: `x,y,width,height` in shares of the picture, from its left upper corner.",
+            examples=["0,0.5,0.5,0.5"],
+        ),
+    ] = None,
+) -> Crop | None:
+    """Raises: InvalidRequest."""
+    if crop is None:
+        return None
+    try:
+        return Crop(**dict(zip(Crop.model_fields, crop.split(","), strict=True)))
+    except ValueError:
+        raise InvalidRequest("crop is x,y,width,height in shares of the picture, all of it inside.") from None
+
+
+CropDep = Annotated[Crop | None, Depends(crop_of)]
 OptionsDep = Annotated[SearchOptions, Depends(search_options)]
 SPEECH = File(description="WebM, Ogg, MP3, M4A, WAV or FLAC.")
 
@@ -66,10 +95,12 @@ def search_by_image(
     file: Annotated[UploadFile, PICTURE],
     wanted: FilterDep,
     options: OptionsDep,
+    crop: CropDep,
     k: Count = 10,
 ) -> RankedResults:
-    """Find photos that look like a picture. The picture is not kept."""
-    answer = search.search_image(services, read_upload(file, services), scope(services, k, wanted, options))
+    """Find photos that look like a picture, or like a part of it. The picture is not kept."""
+    data = read_upload(file, services)
+    answer = search.search_image(services, data, scope(services, k, wanted, options), crop)
     return RankedResults(**answer_fields(answer))
 
 
@@ -79,10 +110,35 @@ def search_by_photo(
     reference_photo_id: Annotated[int, Query(ge=1, le=MAX_ID)],
     wanted: FilterDep,
     options: OptionsDep,
+    crop: CropDep,
     top_k: Count = 10,
 ) -> RankedResults:
-    """Find photos like one of the library; that one is left out."""
-    answer = search.search_similar(services, reference_photo_id, scope(services, top_k, wanted, options))
+    """Find photos like one of the library, or like a part of it; that one is left out."""
+    answer = search.search_similar(services, reference_photo_id, scope(services, top_k, wanted, options), crop)
+    return RankedResults(**answer_fields(answer))
+
+
+@router.post("/search/mixed", responses=problem_responses(400, 404, 413, 415, 422, 503))
+def search_by_mixture(
+    services: ServicesDep,
+    terms: Annotated[
+        Json[list[MixedTerm]],
+        Form(
+            min_length=1,
+            max_length=20,
+            description="JSON: a list of `text`, `photo_id` or `image` (the number of a file), each with `weight` "
+            "and, for pictures, `crop`.",
+            examples=['[{"photo_id": 7}, {"text": "at night"}, {"text": "people", "weight": -1}]'],
+        ),
+    ],
+    wanted: FilterDep,
+    options: OptionsDep,
+    files: Annotated[list[UploadFile], File(description="Pictures that terms name by number.")] = [],  # noqa: B006 — FastAPI copies it
+    k: Count = 10,
+) -> RankedResults:
+    """Find photos by several words, photos and pictures at once: more of these, less of those."""
+    pictures = [read_upload(file, services) for file in files]
+    answer = search.search_mixed(services, terms, pictures, scope(services, k, wanted, options))
     return RankedResults(**answer_fields(answer))
 
 
@@ -107,7 +163,7 @@ def search_by_voice(
 
 def scope(services: Services, k: int, wanted: PhotoFilter, options: SearchOptions) -> search.Scope:
     """Raises: InvalidRequest for more results than the setting allows."""
-    return search.Scope(checked_count(services, k), wanted, options.recency, paged=options.paged)
+    return search.Scope(checked_count(services, k), wanted, options)
 
 
 def checked_count(services: Services, k: int) -> int:
@@ -154,4 +210,5 @@ def _hit(hit: search.Hit, rank: int) -> SearchHit:
         distance=1 - candidate.similarity,
         vote=candidate.vote,
         feedback_id=candidate.feedback_id,
+        collapsed=list(hit.ranked.collapsed),
     )
