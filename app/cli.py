@@ -35,11 +35,11 @@ def serve(
     uploads_dir: Annotated[Path | None, typer.Option(help="Folder of the originals.")] = None,
 ) -> None:
     """Serve the page and the API; one process, one worker. Every setting is also read from RECOLLECT_…."""
-    import uvicorn
+    settings = read_settings(host=host, port=port, model=model, database_url=database_url, uploads_dir=uploads_dir)
+    import uvicorn  # after that: what is wrong with a setting is told in a moment
 
     from app.main import create_app
 
-    settings = read_settings(host=host, port=port, model=model, database_url=database_url, uploads_dir=uploads_dir)
     set_up_logging(settings.log_level)
     # Here, not in the lifespan: what is wrong is told without a traceback.
     services = build(settings, voice=True)
