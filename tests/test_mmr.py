@@ -12,7 +12,8 @@ def plainly(similarities: Scores, vectors: Vectors, lambda_: float, k: int) -> l
     order: list[int] = []
     while len(order) < min(k, len(similarities)):
         worth = {
-            row: lambda_ * similarities[row] - (1 - lambda_) * max(vectors[row] @ vectors[shown] for shown in order)
+            row: lambda_ * similarities[row]
+            - (1 - lambda_) * max(vectors[row] @ vectors[shown] for shown in order)
             if order
             else similarities[row]
             for row in range(len(similarities))
@@ -36,7 +37,7 @@ def test_agrees_with_the_definition(candidates: tuple[Scores, Vectors], lambda_:
 
 
 def test_a_copy_of_what_was_shown_gives_way() -> None:
-    vectors = np.array([[1, 0], [1, 0], [0.8, 0.6]], np.float32)
+    vectors = np.array([[1, 0], [1, 0], [0.6, 0.8]], np.float32)
     similarities = np.array([0.9, 0.9, 0.6], np.float32)
     assert mmr_order(similarities, vectors, 0.5, 3) == [0, 2, 1]
     assert mmr_order(similarities, vectors, 1, 3) == [0, 1, 2]
