@@ -6,11 +6,11 @@ from app.services.interfaces import Scores, Vectors
 
 
 def mmr_order(similarities: Scores, vectors: Vectors, lambda_: float, k: int) -> list[int]:
-    """Rows of the first min(k, n) candidates by maximal marginal relevance (Carbonell & Goldstein 1998), best first.
+    """Rows of the first min(k, n) candidates by maximal marginal relevance (Carbonell & Goldstein 1998).
 
-    similarities (n,) to the query, vectors (n, dim) unit rows; lambda_ from 0 (variety only) to 1 (similarity only).
-    Next comes the row with the greatest lambda_ · similarity − (1 − lambda_) · (its greatest cosine to those
-    before it); of equal ones the first. Takes O(n · k · dim).
+    similarities (n,) to the query, vectors (n, dim) unit rows; lambda_ 0 is variety only, 1 similarity only. First
+    comes the most similar one, and then each time the row with the greatest lambda_ · similarity − (1 − lambda_) ·
+    (its greatest cosine to those before it); of equal ones the first. Takes O(n · k · dim).
     """
     wanted = min(k, len(similarities))
     if not wanted:
