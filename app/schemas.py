@@ -377,6 +377,7 @@ class Health(BaseModel):
     model_change: ModelChangeOut | None = Field(description="A change of model that is under way, or has failed.")
     whisper_available: bool
     whisper_model: str
+    reranker: str | None = Field(description="What looks at the first results again; null: nothing does.")
     problems: list[str] = Field(description="What is wrong, in words; empty when healthy.")
 
 

@@ -11,7 +11,7 @@ SOURCES = sorted(APP.rglob("*.py"))
 # A module may import from its own layer and from those after it.
 LAYERS = [
     {"app.cli"},
-    {"app.cli_import"},
+    {"app.cli_import", "app.cli_evaluate"},
     {"app.terminal"},
     {"app.main"},
     {"app.routers", "app.middleware"},
