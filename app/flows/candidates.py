@@ -24,6 +24,7 @@ class Question:
     text: str
     vector: Vectors | None  # (dim,) unit; None: everything that passes the filter, the latest first
     filter: PhotoFilter = field(default_factory=PhotoFilter)
+    words: str = ""  # the meaning in words, if it was given so
     without: int | None = None  # a photo left out: the one that similar ones are asked for
 
 

@@ -17,6 +17,7 @@ from app.flows.filters import PhotoFilter
 from app.flows.mixed import name_of, photo_vector, picture_vector, term_vectors
 from app.flows.paging import freeze, thaw
 from app.flows.ranking import Candidate, Ranked, RankingRules, rank
+from app.flows.rerank import rerank
 from app.flows.services import Services
 from app.search_schemas import Crop, MixedTerm, SearchOptions
 from app.services.audio import decode_audio
@@ -68,7 +69,7 @@ def search_text(services: Services, text: str, scope: Scope) -> Answer:
     timer = StepTimer(services.telemetry)
     with timer("encode"):
         vector = services.encoder.encode_texts([text])[0]
-    return _answer(services, QueryKind.TEXT, Question(text, vector, scope.filter), scope, timer)
+    return _answer(services, QueryKind.TEXT, Question(text, vector, scope.filter, words=text), scope, timer)
 
 
 def search_image(services: Services, data: bytes, scope: Scope, crop: Crop | None = None) -> Answer:
@@ -104,7 +105,13 @@ def search_voice(services: Services, data: bytes, scope: Scope) -> Answer:
         transcript = services.transcriber.transcribe(samples)
     with timer("encode"):
         vector = services.encoder.encode_texts([transcript.text])[0]
-    answer = _answer(services, QueryKind.VOICE, Question(transcript.text, vector, scope.filter), scope, timer)
+    answer = _answer(
+        services,
+        QueryKind.VOICE,
+        Question(transcript.text, vector, scope.filter, words=transcript.text),
+        scope,
+        timer,
+    )
     return replace(answer, transcript=transcript)
 
 
@@ -169,7 +176,7 @@ def _ranked(
     rules = RankingRules.of(services.settings)
     if options.recency is not None:
         rules = replace(rules, recency_weight=options.recency)
-    return rank(candidates, rules, utc_now())
+    return rerank(services, question.words, rank(candidates, rules, utc_now()))
 
 
 def _log(services: Services, kind: QueryKind, text: str, results: int, latency_ms: float) -> int | None:
