@@ -24,7 +24,7 @@ from app.services.batching import BatchedEncoder, QueuedTranscriber
 from app.services.decode import ImageDecoder
 from app.services.faiss_index import FaissIndex
 from app.services.inference_thread import InferenceThreads, available_cores, leave_the_cores_to_inference
-from app.services.interfaces import ImageTextEncoder, Transcriber
+from app.services.interfaces import ImageTextEncoder, ImageTextMatcher, Transcriber
 from app.services.keyed_lock import KeyedLock
 from app.services.model_choice import AUTO, EMBEDDED, ModelChoice, choose_model, plain_name
 from app.services.photo_store import INCOMING, LocalPhotoStore
@@ -32,6 +32,7 @@ from app.services.precision import image_dtype
 from app.services.staging import STAGED, Staging
 from app.services.tagger import Tagger
 from app.services.thumbnails import THUMBNAILS, Thumbnailer
+from app.services.timed_reranker import TimedReranker
 from app.services.weight_files import WeightsRefused
 from app.settings import Settings
 from app.tables import ModelChange
@@ -51,6 +52,7 @@ class Models:
     encoder: ImageTextEncoder
     tagger: PhotoTagger
     transcriber: Transcriber | None  # None: switched off, or its weights are missing
+    matcher: ImageTextMatcher | None = None  # likewise; what reranks
 
 
 def build_services(settings: Settings, *, voice: bool = True) -> Services:
@@ -119,7 +121,7 @@ def load_models(settings: Settings, choice: ModelChoice, *, voice: bool = True) 
     logger.info("model %s on %s (%s)", choice.space, device, choice.reason)
     encoder = load_encoder(choice, device, settings.precision)
     transcriber = load_transcriber(settings.whisper_model, device) if voice else None
-    return Models(choice, encoder, _tagger(encoder, settings), transcriber)
+    return Models(choice, encoder, _tagger(encoder, settings), transcriber, load_matcher(settings, device))
 
 
 def assemble(settings: Settings, models: Models) -> Services:
@@ -137,6 +139,7 @@ def assemble(settings: Settings, models: Models) -> Services:
         database=database,
         threads=threads,
         transcriber=_queued(models.transcriber, threads, settings),
+        reranker=TimedReranker(models.matcher, threads) if models.matcher else None,
         decoder=decoder,
         store=store,
         staging=Staging(settings.uploads_dir / STAGED, settings.uploads_dir / INCOMING),
@@ -233,6 +236,21 @@ def load_transcriber(model: str, device: str) -> Transcriber | None:
         return WhisperTranscriber(model, device)
     except Exception:  # whatever whisper, torch or the disk raise for weights that are missing or damaged
         logger.exception("Whisper %s could not be loaded; voice search is off.", model)
+        return None
+
+
+def load_matcher(settings: Settings, device: str) -> ImageTextMatcher | None:
+    """Without it the service still runs, results keep the order of their scores, and /health says so."""
+    if settings.reranker == "none":
+        return None
+    from app.services.blip_reranker import BlipMatcher, weights_folder
+
+    try:
+        folder = weights_folder(settings.reranker, settings.reranker_sha256)
+        dtype = image_dtype(settings.precision, device)
+        return BlipMatcher(folder, name=settings.reranker, device=device, dtype=dtype)
+    except WeightsRefused as error:
+        logger.error("no reranking: %s", error)  # noqa: TRY400 — the reason says it all
         return None
 
 

@@ -54,6 +54,7 @@ def health(services: Services, *, ready: bool, version: str) -> Health:
         model_change=brief_change(services),
         whisper_available=services.transcriber is not None and services.transcriber.worker.alive,
         whisper_model=services.transcriber.model if services.transcriber else "none",
+        reranker=services.reranker.name if services.reranker else None,
         problems=problems,
     )
 

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 
 import numpy as np
 from PIL import Image
@@ -23,6 +24,8 @@ def warm_up(services: Services) -> None:
     look_of(picture)
     services.index.search(words, 1)
     services.index.search(np.concatenate([image, words]), 1)
+    if services.reranker:
+        services.reranker.match("warm-up", [picture], time.monotonic() + services.settings.inference_timeout_s)
 
 
 class KeepWarm:
