@@ -4,9 +4,10 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from app.flows.filters import Circle, Orientation, PhotoFilter
+from app.flows.filters import Circle, PhotoFilter
 from app.flows.query_dates import read_value
 from app.flows.query_reading import PART_START, Asked, Reading
+from app.tables import Orientation
 
 NEAR_KM = 10.0  # radius if none is given
 MOST_KM = 20_040.0  # half round the earth
