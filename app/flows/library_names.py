@@ -16,6 +16,7 @@ from cachetools import LRUCache
 from sqlmodel import Session, col, func, select
 
 from app.flows.filters import shown_category, shown_tags
+from app.flows.query_words import PLACE_ALIASES
 from app.tables import Photo
 
 MOST_WORDS = 6  # of a name, that are looked at
@@ -40,7 +41,8 @@ class LibraryNames:
 
     @cached_property
     def by_place(self) -> dict[str, str]:
-        return {folded(name): name for name in sorted(self.places)}
+        known = {folded(name): name for name in sorted(self.places)}
+        return known | {alias: known[name] for alias, name in PLACE_ALIASES.items() if name in known}
 
     @cached_property
     def by_camera(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from app.flows.filters import PhotoFilter
 from app.flows.query_periods import DAY, Found, Period, find_periods, latest, months
-from app.flows.query_reading import Asked, Reading, one_of
+from app.flows.query_reading import TAKEN, Asked, Reading, one_of
 from app.flows.query_words import ADDED, AFTER, BEFORE, COUNTED, DURING, NOT, NUMBERED, SHOT, SINCE, UNTIL
 
 LEAD_CHARS = 60  # before a date, in which the words that belong to it are looked for
@@ -39,6 +39,7 @@ def read_dates(text: str, asked: Asked) -> Iterator[Reading]:
     while found:
         date_read, found = _read_first(text, asked.query, found)
         if date_read:
+            text = TAKEN * date_read.end + text[date_read.end :]
             yield date_read
 
 

@@ -12,7 +12,7 @@ from app.tables import Orientation
 NEAR_KM = 10.0  # radius if none is given
 MOST_KM = 20_040.0  # half round the earth
 
-_VALUE = r"\"[^\"]+\"|[^\s\",;()\x00\x01]+"
+_VALUE = r"\"\x01+\"|[^\s\",;()\x00\x01]+"
 _KEYED = re.compile(rf"{PART_START}(?P<not>-)?(?:(?P<key>[a-z]+):|(?P<tag>\#)(?=[^\d\s#]))(?P<value>{_VALUE})")
 
 
@@ -120,7 +120,7 @@ _PAIR = (
     rf"(?P<lon>[+-]?{_NUMBER})(?: ?°)?(?: ?(?P<ew>[ew]))?"
 )
 _RADIUS = rf"(?P<radius>{_NUMBER}) ?(?P<unit>km|m|mi|miles?|kilometers?|kilometres?|meters?|metres?)"
-_KEYED_NEAR = re.compile(rf"{PART_START}near:\"?{_PAIR}(?:[, ] *{_RADIUS})?\"?(?![^\s;,)])")
+_KEYED_NEAR = re.compile(rf"{PART_START}near:{_PAIR}(?:[, ] *{_RADIUS})?(?![^\s;,)])")
 _SAID_NEAR = re.compile(
     rf"{PART_START}(?:(?:with)?in +{_RADIUS} +(?:of|from|around|round)|near|around|close +to|at) "
     rf"+{_PAIR}(?![^\s;,.!?)])"

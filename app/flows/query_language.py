@@ -19,6 +19,8 @@ from app.flows.query_names import read_cameras, read_places
 from app.flows.query_reading import PART_START, QUOTED, TAKEN, Asked, Reading, Term, one_of
 from app.flows.query_words import ABOUT_PHOTOS, LINKS, NOT_EXCLUDED, SIGNS
 
+__all__ = ["Chip", "LibraryNames", "Term", "Understood", "understand"]
+
 MAX_WEIGHT = 10
 _SAME = str.maketrans("“”„«»’‘`", '"""""\'\'\'')
 
@@ -74,10 +76,9 @@ def understand(query: str, now: datetime, names: LibraryNames) -> Understood:
     Of several conditions on the same thing that cannot all hold, the first is a filter and the others are meaning.
     """
     asked, progress = Asked(query, now, names), _Progress(_plain(query), PhotoFilter(), [])
-    progress.read((read_near, read_keyed, _read_marks), asked)
-    for quoted in re.finditer('"[^"]*"', progress.text):
-        progress.hide(*quoted.span(), QUOTED)
-    progress.read((read_dates, read_cameras, read_places, _read_exclusions), asked)
+    for quoted in re.finditer('"([^"]*)"', progress.text):
+        progress.hide(*quoted.span(1), QUOTED)
+    progress.read(_READERS, asked)
     readings = sorted(progress.readings, key=lambda reading: reading.start)
     terms = _terms(query, readings)
     words = " ".join(term.text for term in terms if term.weight > 0)
@@ -125,7 +126,8 @@ def _chip(query: str, reading: Reading) -> Chip:
 
 _WORD = r"[^\W\d_](?:[^\s\",;()\x00\x01]*[^\W_])?"
 _MARKED = re.compile(
-    rf"{PART_START}(?:(?P<weight>[0-9]{{1,3}}(?:\.[0-9]{{1,6}})?):|(?P<sign>[+-]))(?:\"(?P<quoted>[^\"]+)\"|(?P<word>{_WORD}))"
+    rf"{PART_START}(?:(?P<weight>[0-9]{{1,3}}(?:\.[0-9]{{1,6}})?):|(?P<sign>[+-]))"
+    rf"(?:\"(?P<quoted>\x01+)\"|(?P<word>{_WORD}))"
 )
 _X_WORD = rf"(?!{one_of(NOT_EXCLUDED)}\b)[^\W\d_][\w'-]*"
 _X_END = rf"(?= *(?:$|[,;.!?)\x00]|{one_of(LINKS)}\b))"
@@ -133,9 +135,9 @@ _ANY = "(?:any|a|an|the) +"
 _EXCLUDED = re.compile(
     rf"{PART_START}(?:"
     rf"(?:(?:but +)?without|(?:but|with) +(?:no|not)) +(?:{_ANY})?"
-    rf"(?P<x>\x01+|{_X_WORD}(?: +(?:or +)?{_X_WORD}){{0,3}})|"
+    rf"(?P<x>\"\x01+\"|{_X_WORD}(?: +(?:or +)?{_X_WORD}){{0,3}})|"
     rf"(?<!\ba )(?<!the )(?:no|not) +(?:{_ANY})?(?!{one_of(SIGNS)}\b)"
-    rf"(?P<y>\x01+|{_X_WORD}(?: +{_X_WORD})?)(?<!sign)(?<!signs)(?<!allowed)){_X_END}"
+    rf"(?P<y>\"\x01+\"|{_X_WORD}(?: +{_X_WORD})?)(?<!sign)(?<!signs)(?<!allowed)){_X_END}"
 )
 
 
@@ -158,6 +160,16 @@ def _read_exclusions(text: str, asked: Asked) -> Iterator[Reading]:
 def _excluded(start: int, end: int, what: str) -> Reading:
     return Reading(start, end, "without", f"without {what}", term=Term(what, -1.0))
 
+
+_READERS: tuple[Reader, ...] = (
+    read_near,
+    read_keyed,
+    _read_marks,
+    read_dates,
+    read_cameras,
+    read_places,
+    _read_exclusions,
+)
 
 # The meaning
 

@@ -222,9 +222,8 @@ def find_periods(text: str, today: date) -> list[Found]:
     for form, build in FORMS:
         for match in form.finditer(text):
             period = _period(build, match, today)
-            if period is None:
-                continue
-            found.append(Found(match.start(), match.end(), period, bare=build in _BARE))
+            if period:
+                found.append(Found(match.start(), match.end(), period, bare=build in _BARE))
             text = text[: match.start()] + TAKEN * len(match[0]) + text[match.end() :]
     return sorted(found, key=lambda item: item.start)
 

