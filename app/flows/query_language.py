@@ -86,6 +86,11 @@ def understand(query: str, now: datetime, names: LibraryNames) -> Understood:
     return Understood(terms, words, progress.wanted, chips)
 
 
+def plain(query: str) -> Understood:
+    """All of it is meaning."""
+    return Understood((Term(query),), query, PhotoFilter(), ())
+
+
 def _plain(query: str) -> str:
     """In lower case, each character in its place; quotes, apostrophes and spaces of one kind only."""
     lower = "".join(c.lower() if len(c.lower()) == 1 else c for c in query.translate(_SAME))
