@@ -13,7 +13,7 @@ from app.services.batching import BatchedEncoder, QueuedTranscriber
 from app.services.decode import DecodedImage, ImageDecoder
 from app.services.faiss_index import FaissIndex
 from app.services.inference_thread import InferenceThreads
-from app.services.interfaces import PhotoStore, Suggestion, Vectors
+from app.services.interfaces import PhotoStore, Suggestion, TextRecogniser, Vectors
 from app.services.keyed_lock import KeyedLock
 from app.services.model_choice import ModelChoice
 from app.services.staging import Staging
@@ -51,6 +51,7 @@ class Services:
     database: Database
     threads: InferenceThreads
     transcriber: QueuedTranscriber | None  # None: voice search is switched off or its weights are missing
+    ocr: TextRecogniser | None  # None: it is switched off or its models are missing
     decoder: ImageDecoder
     store: PhotoStore
     staging: Staging
