@@ -1,8 +1,8 @@
-"""The command line, `recollect COMMAND`; its import command is in app/cli_import.py."""
+"""The command line, `recollect COMMAND`; `import` is in app/cli_import.py, `evaluate` in app/cli_evaluate.py."""
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,14 +12,16 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from app.cli_evaluate import evaluate
 from app.cli_import import import_photos
 from app.settings import Settings
-from app.terminal import build, err, fail, out, read_settings, set_up_logging, told_plainly
+from app.terminal import build, err, fail, out, progress, read_settings, set_up_logging, told_plainly
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="Self-hosted photo search.")
 models = typer.Typer(no_args_is_help=True, help="Image-text models: what is here, and fetching more.")
 cli.add_typer(models, name="models")
 cli.command("import")(import_photos)
+cli.command()(evaluate)
 
 SERVER_ANSWERS_S = 3.0  # a server on the same library takes up a change of model within this time
 
@@ -35,11 +37,11 @@ def serve(
     uploads_dir: Annotated[Path | None, typer.Option(help="Folder of the originals.")] = None,
 ) -> None:
     """Serve the page and the API; one process, one worker. Every setting is also read from RECOLLECT_…."""
-    import uvicorn
+    settings = read_settings(host=host, port=port, model=model, database_url=database_url, uploads_dir=uploads_dir)
+    import uvicorn  # after that: what is wrong with a setting is told in a moment
 
     from app.main import create_app
 
-    settings = read_settings(host=host, port=port, model=model, database_url=database_url, uploads_dir=uploads_dir)
     set_up_logging(settings.log_level)
     # Here, not in the lifespan: what is wrong is told without a traceback.
     services = build(settings, voice=True)
@@ -71,10 +73,10 @@ def search(
     except AppError as error:
         fail(error.detail)
     for item in answer.results:
-        photo = item.candidate.photo
+        photo = item.photo
         shown = photo.filename or photo.title or f"item {photo.item_id or photo.id}"
         caption = photo_fields(photo)["caption"] or ""
-        out.print(f"{item.score:.3f}  {photo.id:>6}  {shown}  {caption}", markup=False, highlight=False)
+        out.print(f"{item.ranked.score:.3f}  {photo.id:>6}  {shown}  {caption}", markup=False, highlight=False)
     if not answer.results:
         err.print("The library is empty.")
     services.close()
@@ -338,15 +340,6 @@ def tell_copied(counts: Any) -> None:
     out.print(
         ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "no originals", highlight=False
     )
-
-
-@contextmanager
-def progress(label: str, total: int | None) -> Iterator[Callable[[], None]]:
-    """A bar on stderr; what it yields moves it by one."""
-    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda: bar.advance(task)
 
 
 @models.command("list")

@@ -25,15 +25,17 @@ from app.services.batching import BatchedEncoder, QueuedTranscriber
 from app.services.decode import ImageDecoder
 from app.services.faiss_index import FaissIndex
 from app.services.inference_thread import InferenceThreads, available_cores, leave_the_cores_to_inference
-from app.services.interfaces import ImageTextEncoder, TextRecogniser, Transcriber
+from app.services.interfaces import ImageTextEncoder, ImageTextMatcher, TextRecogniser, Transcriber
 from app.services.keyed_lock import KeyedLock
 from app.services.model_choice import AUTO, EMBEDDED, ModelChoice, choose_model, plain_name
 from app.services.ocr import PpOcr
 from app.services.photo_store import INCOMING, LocalPhotoStore
 from app.services.precision import image_dtype
+from app.services.relevance import Relevance
 from app.services.staging import STAGED, Staging
-from app.services.tagger import Tagger
+from app.services.tagger import Tagger, read_vocabulary
 from app.services.thumbnails import THUMBNAILS, Thumbnailer
+from app.services.timed_reranker import TimedReranker
 from app.services.weight_files import WeightsRefused
 from app.settings import Settings
 from app.tables import ModelChange
@@ -52,7 +54,9 @@ class Models:
     choice: ModelChoice
     encoder: ImageTextEncoder
     tagger: PhotoTagger
+    relevance: Relevance
     transcriber: Transcriber | None  # None: switched off, or its weights are missing
+    matcher: ImageTextMatcher | None = None  # likewise; what reranks
 
 
 def build_services(settings: Settings, *, voice: bool = True) -> Services:
@@ -121,7 +125,14 @@ def load_models(settings: Settings, choice: ModelChoice, *, voice: bool = True) 
     logger.info("model %s on %s (%s)", choice.space, device, choice.reason)
     encoder = load_encoder(choice, device, settings.precision)
     transcriber = load_transcriber(settings.whisper_model, device) if voice else None
-    return Models(choice, encoder, _tagger(encoder, settings), transcriber)
+    return Models(
+        choice,
+        encoder,
+        _tagger(encoder, settings),
+        _relevance(encoder, settings),
+        transcriber,
+        load_matcher(settings, device),
+    )
 
 
 def assemble(settings: Settings, models: Models) -> Services:
@@ -140,6 +151,7 @@ def assemble(settings: Settings, models: Models) -> Services:
         threads=threads,
         transcriber=_queued(models.transcriber, threads, settings),
         ocr=load_ocr() if settings.ocr else None,
+        reranker=TimedReranker(models.matcher, threads) if models.matcher else None,
         decoder=decoder,
         store=store,
         staging=Staging(settings.uploads_dir / STAGED, settings.uploads_dir / INCOMING),
@@ -147,7 +159,7 @@ def assemble(settings: Settings, models: Models) -> Services:
         photo_locks=KeyedLock(),
         serving=serving,
         queue_changed=threading.Event(),
-        **_of_space(settings, database, threads, models.choice, models.encoder, models.tagger),
+        **_of_space(settings, database, threads, models.choice, models.encoder, models.tagger, models.relevance),
     )
     store.remove_leftovers()
     services.thumbnails.remove_leftovers()
@@ -164,8 +176,8 @@ def prepare_successor(services: Services, change: ModelChange) -> Services:
     leave_the_cores_to_inference()
     choice = changed_choice(settings, change, fetch=change.origin != AUTO)
     encoder = load_encoder(choice, pick_device(settings), settings.precision)
-    tagger = _tagger(encoder, settings)
-    return replace(services, **_of_space(settings, services.database, services.threads, choice, encoder, tagger))
+    parts = (choice, encoder, _tagger(encoder, settings), _relevance(encoder, settings))
+    return replace(services, **_of_space(settings, services.database, services.threads, *parts))
 
 
 def _of_space(
@@ -175,6 +187,7 @@ def _of_space(
     choice: ModelChoice,
     encoder: ImageTextEncoder,
     tagger: PhotoTagger,
+    relevance: Relevance,
 ) -> dict[str, Any]:
     """The fields of Services that belong to one space, the index filled from the rows."""
     batched = _batched(encoder, threads, settings)
@@ -185,6 +198,7 @@ def _of_space(
         "model_choice": choice,
         "encoder": batched,
         "tagger": tagger,
+        "relevance": relevance,
         "index": index,
         "live_index": live_index,
     }
@@ -248,6 +262,21 @@ def load_ocr() -> TextRecogniser | None:
         return None
 
 
+def load_matcher(settings: Settings, device: str) -> ImageTextMatcher | None:
+    """Without it the service still runs, results keep the order of their scores, and /health says so."""
+    if settings.reranker == "none":
+        return None
+    from app.services.blip_reranker import BlipMatcher, weights_folder
+
+    try:
+        folder = weights_folder(settings.reranker, settings.reranker_sha256)
+        dtype = image_dtype(settings.precision, device)
+        return BlipMatcher(folder, name=settings.reranker, device=device, dtype=dtype)
+    except WeightsRefused as error:
+        logger.error("no reranking: %s", error)  # noqa: TRY400 — the reason says it all
+        return None
+
+
 def _queued(
     transcriber: Transcriber | None, threads: InferenceThreads, settings: Settings
 ) -> QueuedTranscriber | None:
@@ -266,6 +295,11 @@ def _tagger(encoder: ImageTextEncoder, settings: Settings) -> Tagger:
         max_count=settings.tag_max_count,
         cache_dir=settings.uploads_dir / CACHE,
     )
+
+
+def _relevance(encoder: ImageTextEncoder, settings: Settings) -> Relevance:
+    phrases = [concept.phrase for concept in read_vocabulary(VOCABULARY)]
+    return Relevance(encoder, phrases, cache_dir=settings.uploads_dir / CACHE)
 
 
 def _telemetry(serving: Serving) -> Telemetry:

@@ -5,11 +5,13 @@ AppError                        500  internal-error
 ├── AdminOnly                   403  admin-only
 ├── PhotoNotFound               404  photo-not-found
 ├── FileNotStored               404  file-not-found
+├── AlbumNotFound               404  album-not-found
 ├── FeedbackNotFound            404  feedback-not-found
 ├── ImportNotFound              404  import-not-found
 ├── UploadNotFound              404  upload-not-found
 ├── ItemIdTaken                 409  item-id-taken
 ├── OffsetConflict              409  offset-conflict    (Upload-Offset)
+├── CursorExpired               410  cursor-expired
 ├── UnsupportedProtocol         412  unsupported-protocol
 ├── TooLarge                    413  too-large
 ├── UnsupportedMedia            415  unsupported-media
@@ -59,6 +61,10 @@ class FileNotStored(AppError):
     status, slug, title = 404, "file-not-found", "No file for this photo"
 
 
+class AlbumNotFound(AppError):
+    status, slug, title = 404, "album-not-found", "No such album"
+
+
 class FeedbackNotFound(AppError):
     status, slug, title = 404, "feedback-not-found", "No such vote"
 
@@ -69,6 +75,10 @@ class ImportNotFound(AppError):
 
 class UploadNotFound(AppError):
     status, slug, title = 404, "upload-not-found", "No such resumable upload"
+
+
+class CursorExpired(AppError):
+    status, slug, title = 410, "cursor-expired", "These results are not kept any more"
 
 
 class ItemIdTaken(AppError):

@@ -120,6 +120,11 @@ class PhotoOut(BaseModel):
     )
     latitude: float | None = Field(description="Degrees, north positive.", examples=[53.55])
     longitude: float | None = Field(description="Degrees, east positive.", examples=[8.58])
+    city: str | None = Field(
+        description="The largest that reaches here, else the nearest.", examples=["Bremerhaven"]
+    )
+    region: str | None = Field(examples=["City state Bremen"])
+    country: str | None = Field(examples=["Germany"])
     camera: str | None = Field(examples=["Apple iPhone 12"])
     lens: str | None = Field(examples=["Apple iPhone 12 back camera 4.2mm f/1.6"])
     created_at: datetime = Field(description="When it came into the library.")
@@ -206,58 +211,6 @@ class ItemWords(PhotoPatch):
     taken_at: UtcTime | None = None
     latitude: Latitude | None = None
     longitude: Longitude | None = None
-
-
-class SearchHit(BaseModel):
-    """One result. `score` is what it is ranked by; `similarity` is the plain cosine."""
-
-    photo_id: int = Field(examples=[10])
-    filename: str = Field(examples=["horses.jpg"])
-    item_id: str | None = Field(examples=["holiday-0042"])
-    title: str | None = Field(examples=["Holiday"])
-    caption: str | None = Field(examples=["A photo of a horse."])
-    category: str | None = Field(examples=["animals"])
-    tags: list[str] = Field(examples=[["horse", "animal"]])
-    path: str | None = Field(examples=["8a/8aef03bedbf31524510015f8…"])
-    url: str | None = Field(examples=["/photo/10/file"])
-    thumbnail_url: str | None = Field(examples=["/photo/10/thumbnail"])
-    placeholder: Placeholder
-    width: int | None = Field(examples=[4032])
-    height: int | None = Field(examples=[3024])
-    rank: int = Field(ge=1, examples=[1])
-    score: float = Field(ge=0, le=1, examples=[0.575])
-    similarity: float = Field(
-        description="Cosine similarity of the query and this photo, −1 to 1.", examples=[0.575]
-    )
-    distance: float = Field(description="1 − similarity.", examples=[0.425])
-    vote: int = Field(0, description="+1 or −1 if this photo was voted on for this query, else 0.")
-    feedback_id: int | None = Field(None, description="Of that vote; DELETE /feedback/{id} takes it back.")
-
-
-class SearchResults(BaseModel):
-    query: str = Field(examples=["horses at the sea"])
-    query_id: int | None = Field(description="Give it to POST /feedback with a vote; null if the disk is full.")
-    results: list[SearchHit]
-    total_results: int
-    latency_ms: float
-
-
-class RankedResults(BaseModel):
-    query: str = Field(
-        description="The words, or `image:<sha256>`, or `photo:<id>`.", examples=["horses at the sea"]
-    )
-    query_id: int | None
-    query_type: QueryKind
-    results: list[SearchHit]
-    total_found: int
-    latency_ms: float
-    encoder_latency_ms: float
-
-
-class VoiceResults(RankedResults):
-    transcription: str = Field(examples=["Horses at the sea."])
-    language: str = Field(examples=["en"])
-    whisper_ms: float = Field(examples=[402.7])
 
 
 class FeedbackIn(BaseModel):
@@ -437,6 +390,7 @@ class Health(BaseModel):
     ocr_waiting: int = Field(
         description="Photos whose text is not read yet, or cannot be: their original is lost or damaged."
     )
+    reranker: str | None = Field(description="What looks at the first results again; null: nothing does.")
     problems: list[str] = Field(description="What is wrong, in words; empty when healthy.")
 
 

@@ -29,6 +29,18 @@ class Settings(BaseSettings):
     whisper_model: str = Field(
         "tiny.en", description="Whisper size; `tiny.en` ships with the service, `none` switches voice off."
     )
+    reranker: str = Field(
+        "none",
+        description="Looks at the first results of a search again, together with the words: `none`, `blip`, a "
+        "folder or a repository of the hub with other weights of BLIP for image-text matching.",
+    )
+    reranker_sha256: str | None = Field(
+        None, pattern="^[0-9a-f]{64}$", description="Expected SHA-256 of the reranker's `model.safetensors`."
+    )
+    rerank_top: int = Field(20, ge=1, le=1000, description="Results that are looked at again.")
+    rerank_budget_ms: int = Field(
+        2000, ge=0, description="Longest time for that; if it is not enough for all of them, the order stays."
+    )
     admin_key: SecretStr | None = Field(
         None,
         min_length=16,

@@ -45,11 +45,18 @@ class PhotoStatus(StrEnum):
     FAILED = "failed"
 
 
+class Orientation(StrEnum):
+    LANDSCAPE = "landscape"
+    PORTRAIT = "portrait"
+    SQUARE = "square"
+
+
 class QueryKind(StrEnum):
     TEXT = "text"
     IMAGE = "image"
     VOICE = "voice"
     SIMILAR = "similar"
+    MIXED = "mixed"  # several terms, words and pictures
 
 
 class ItemStatus(StrEnum):

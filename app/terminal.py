@@ -2,13 +2,14 @@
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.settings import Settings
 
@@ -54,6 +55,15 @@ def told_plainly(settings: Settings, status: int = 1) -> Iterator[None]:
         fail(f"The database {settings.database_url} cannot be used: {error}", status)
     except OSError as error:
         fail(f"{error.filename or settings.uploads_dir}: {error.strerror or error}", status)
+
+
+@contextmanager
+def progress(label: str, total: int | None) -> Iterator[Callable[[], None]]:
+    """A bar on stderr; what it yields moves it by one."""
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda: bar.advance(task)
 
 
 def fail(message: str, status: int = 1) -> NoReturn:

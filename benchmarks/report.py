@@ -151,6 +151,25 @@ def tags(found: Report) -> Chapter:
     )
 
 
+def evaluate(found: Report) -> Chapter:
+    metrics = found["metrics"]
+
+    def cell(name: str) -> str:
+        low, high = (100 * metrics[name][end] for end in ("low", "high"))
+        return f"{name} {metrics[name]['value']:.1%} ({low:.1f} to {high:.1f})"
+
+    better = {"A": "the search is better", "B": "its vectors alone are better", None: "no difference shown"}
+    return Chapter(
+        "How well does the embedded model find photos by their captions, through the whole search?",
+        ", ".join(cell(name) for name in metrics if name != "median_rank")
+        + f", median rank {metrics['median_rank']['value']:g}; {found['photos']} photos, {found['captions']} "
+        f"captions, 95 % intervals in brackets; beside its vectors alone: {better[found['better']]}",
+        "% of captions, 95 % intervals in the table",
+        {name: 100 * metrics[name]["value"] for name in ("recall@1", "recall@5", "recall@10")},
+        ("recall@1", "recall@5", "recall@10"),
+    )
+
+
 CHAPTERS: dict[str, Callable[[Report], Chapter]] = {
     "encode": encode,
     "clip": clip,
@@ -159,6 +178,7 @@ CHAPTERS: dict[str, Callable[[Report], Chapter]] = {
     "voice": voice,
     "http": http,
     "tags": tags,
+    "evaluate": evaluate,
 }
 
 

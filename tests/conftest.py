@@ -137,14 +137,18 @@ def library(app: Running) -> Running:
 
 @pytest.fixture
 def recollect(settings: Settings) -> Iterator[Callable[..., Result]]:
-    """recollect("check", "--fast") runs a command on this test's library, in this process."""
+    """recollect("check", "--fast") runs a command on this test's library, in this process.
+
+    Further settings are given by their names in the environment.
+    """
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
 
     def run(*arguments: str | Path, **changes: Any) -> Result:
+        environment = {name: changes.pop(name) for name in list(changes) if name.isupper()}
         changed = settings.model_copy(update=changes)
         fields = ("database_url", "uploads_dir", "model")
-        environment = {f"RECOLLECT_{name.upper()}": str(getattr(changed, name)) for name in fields}
+        environment = {f"RECOLLECT_{name.upper()}": str(getattr(changed, name)) for name in fields} | environment
         return CliRunner().invoke(cli, [str(argument) for argument in arguments], env=environment)
 
     yield run

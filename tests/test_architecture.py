@@ -11,7 +11,7 @@ SOURCES = sorted(APP.rglob("*.py"))
 # A module may import from its own layer and from those after it.
 LAYERS = [
     {"app.cli"},
-    {"app.cli_import"},
+    {"app.cli_import", "app.cli_evaluate"},
     {"app.terminal"},
     {"app.main"},
     {"app.routers", "app.middleware"},
@@ -19,7 +19,16 @@ LAYERS = [
     {"app.flows"},
     {"app.services"},
     {"app.database"},
-    {"app.settings", "app.errors", "app.tables", "app.schemas", "app.telemetry", "app.migrations", "app"},
+    {
+        "app.settings",
+        "app.errors",
+        "app.tables",
+        "app.schemas",
+        "app.search_schemas",
+        "app.telemetry",
+        "app.migrations",
+        "app",
+    },
 ]
 MAX_LINES = 40
 

@@ -2,14 +2,18 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
 import pytest
+from typer.testing import Result
 
 from tests.conftest import BUSES, DOG, PHOTOS, PIZZA
 from tests.server import Server, running
 from tests.test_live_index import eventually
+
+Recollect = Callable[..., Result]
 
 
 @pytest.fixture
@@ -44,15 +48,14 @@ def test_a_folder_is_imported_and_bad_files_stop_nothing(tmp_path: Path, folder:
     assert "dog" in found.stdout
 
 
-def test_duplicates_are_listed_the_one_to_keep_first(tmp_path: Path) -> None:
+def test_duplicates_are_listed_the_one_to_keep_first(tmp_path: Path, recollect: Recollect) -> None:
     source = tmp_path / "photos"
     source.mkdir()
     shutil.copy(PHOTOS / DOG, source / "dog.jpg")
     shutil.copy(PHOTOS / PIZZA, source / "pizza.jpg")
     (source / "longer.jpg").write_bytes((PHOTOS / DOG).read_bytes() + b"and a few bytes")
-    server = Server(tmp_path)
-    assert server.run("import", str(source)).stdout == "3 added, 0 known already, 0 failed.\n"
-    keep, other, _ = server.run("duplicates").stdout.split("\n", 2)
+    assert recollect("import", source).stdout == "3 added, 0 known already, 0 failed.\n"
+    keep, other, _ = recollect("duplicates").stdout.split("\n", 2)
     assert keep.split(maxsplit=1)[1] == "longer.jpg  keep: larger file"
     assert other.split()[1:] == ["dog.jpg", "1.000"]
 
@@ -68,7 +71,7 @@ def test_a_running_server_notices_an_import(tmp_path: Path) -> None:
         assert "Application shutdown complete" in server.log()
 
 
-def test_csv_and_jsonl_describe_items_with_and_without_pictures(tmp_path: Path) -> None:
+def test_csv_and_jsonl_describe_items_with_and_without_pictures(tmp_path: Path, recollect: Recollect) -> None:
     source = tmp_path / "items"
     (source / "images").mkdir(parents=True)
     shutil.copy(PHOTOS / DOG, source / "images" / "dog.jpg")
@@ -89,11 +92,11 @@ def test_csv_and_jsonl_describe_items_with_and_without_pictures(tmp_path: Path) 
         + "\n"
     )
     with running(tmp_path) as server:
-        first = server.run("import", str(source / "items.csv"))
+        first = recollect("import", source / "items.csv")
         assert first.stdout == "3 added, 0 known already, 2 failed.\n", first.stderr
         assert "there is no file missing.jpg" in first.stderr
-        assert server.run("import", str(source / "items.csv")).stdout == "0 added, 3 known already, 2 failed.\n"
-        second = server.run("import", str(source / "items.jsonl"))
+        assert recollect("import", source / "items.csv").stdout == "0 added, 3 known already, 2 failed.\n"
+        second = recollect("import", source / "items.jsonl")
         assert second.stdout == "1 added, 1 known already, 2 failed.\n", second.stderr
         photos = httpx2.get(f"{server.url}/photos").json()["photos"]
         by_id = {photo["item_id"]: photo for photo in photos}
@@ -108,7 +111,7 @@ def test_csv_and_jsonl_describe_items_with_and_without_pictures(tmp_path: Path) 
     ("arguments", "setting", "status", "says"),
     [
         (["import", "no such folder"], {}, 1, "There is no file or folder"),
-        (["import", "."], {}, 1, "There are no pictures"),
+        (["import", "app"], {}, 1, "There are no pictures"),
         (["serve"], {"RECOLLECT_PORT": "many"}, 2, "RECOLLECT_PORT"),
         (["serve"], {"RECOLLECT_INDEX": "magic"}, 2, "RECOLLECT_INDEX"),
         (["serve"], {"RECOLLECT_MODEL": "NoSuchModel/weights"}, 1, "NoSuchModel"),
@@ -119,10 +122,10 @@ def test_csv_and_jsonl_describe_items_with_and_without_pictures(tmp_path: Path) 
     ],
 )
 def test_mistakes_are_told_plainly(
-    tmp_path: Path, arguments: list[str], setting: dict[str, str], status: int, says: str
+    recollect: Recollect, arguments: list[str], setting: dict[str, str], status: int, says: str
 ) -> None:
-    done = Server(tmp_path, **setting).run(*arguments)
-    assert done.returncode == status
+    done = recollect(*arguments, **setting)
+    assert done.exit_code == status
     assert says in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -372,9 +372,9 @@ def test_the_place_in_xmp(latitude: str, longitude: str, expected: tuple[float, 
     ],
 )
 def test_hostile_xmp_says_nothing(packet: bytes) -> None:
-    started = time.monotonic()
+    started = time.thread_time()
     assert read_xmp(packet) == PhotoMetadata()
-    assert time.monotonic() - started < 2
+    assert time.thread_time() - started < 10  # of this thread alone; without a limit it would be hours
 
 
 def test_a_billion_laughs_are_not_laughed() -> None:

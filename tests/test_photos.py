@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,6 +33,66 @@ def test_skip_and_limit_work_too(library: Running) -> None:
     body = library.client.get("/photos", params={"skip": 14, "limit": 5}).json()
     assert [photo["id"] for photo in body["photos"]] == [2, 1]
     assert (body["total"], body["next_cursor"]) == (16, None)
+
+
+def test_pages_by_date_taken_have_no_holes_and_no_repeats(app: Running) -> None:
+    """Some have the same date, some have none; others come in between two pages."""
+    dates = ["2019-07-01", None, "2021-01-01T10:00:00+02:00", "2019-07-01", "2019-07-01", None, "2005-05-05"]
+
+    def add(i: int, date: str | None) -> int:
+        form = {"caption": f"poem {i}"} | ({"taken_at": date} if date else {})
+        picture = picture_bytes(Image.new("RGB", (8, 8 + i)), "PNG")
+        sent = app.client.post("/upload", files={"file": (f"{i}.png", picture)}, data=form)
+        return int(sent.json()["id"])
+
+    ids = [add(i, date) for i, date in enumerate(dates)]
+    seen: list[int] = []
+    params: dict[str, Any] = {"sort": "taken", "limit": 2}
+    while True:
+        body = app.client.get("/photos", params=params).json()
+        seen += [photo["id"] for photo in body["photos"]]
+        if body["next_cursor"] is None:
+            break
+        params["cursor"] = body["next_cursor"]
+        add(50 + len(seen), "2030-01-01")
+    assert seen == [ids[i] for i in (2, 4, 3, 0, 6, 5, 1)]
+
+
+def test_facets_count_what_the_filters_leave(app: Running) -> None:
+    app.upload(DOG, tags="pets,ball", category="animals", taken_at="2019-07-01", latitude="53.5", longitude="8.5")
+    app.upload(PIZZA, tags="ball", category="animals", taken_at="2020-07-01")
+    app.upload(BUSES, tags="street")
+    every = app.client.get("/facets").json()
+    assert every["total"] == 3
+    assert every["tags"] == [{"value": tag, "count": n} for tag, n in (("ball", 2), ("pets", 1), ("street", 1))]
+    assert every["year"] == [{"value": "2019", "count": 1}, {"value": "2020", "count": 1}]
+    assert every["has_location"] == [{"value": "false", "count": 2}, {"value": "true", "count": 1}]
+    assert sum(item["count"] for item in every["orientation"]) == 3
+    some = app.client.get("/facets", params={"tags_any": ["pets", "street"], "limit": 1}).json()
+    assert (some["total"], some["tags"]) == (2, [{"value": "ball", "count": 1}])
+    assert app.client.get("/facets", params={"near": "53.5,8.6,10"}).json()["total"] == 1
+    assert app.client.get("/facets", params={"near": "53.5,8.6,1"}).json()["total"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("near", "53.5"),
+        ("near", "91,0,5"),
+        ("near", "1,2,-3"),
+        ("box", "1,2,3"),
+        ("taken_from", "whenever"),
+        ("orientation", "upside down"),
+        ("id", "0"),
+        ("camera", ""),
+        ("tags_all", ""),
+    ],
+)
+def test_a_malformed_filter_is_refused_by_name(app: Running, name: str, value: str) -> None:
+    for path in ("/photos", "/facets", "/search/text"):
+        answer = app.client.get(path, params={"q": "x", name: value})
+        assert answer.status_code == 422, answer.text
+        assert name in answer.text
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", "e30=", "W10=", "é", "eyJiZWZvcmUiOiAieCJ9"])

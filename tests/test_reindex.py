@@ -26,7 +26,7 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from safetensors.torch import save_file
 from sqlmodel import select
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from app.cli import cli
 from app.database import Database
@@ -492,18 +492,20 @@ def test_a_server_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path, smal
         server.stop()
 
 
-def test_the_command_line_changes_the_model_without_a_server(tmp_path: Path, smallest: str) -> None:
+def test_the_command_line_changes_the_model_without_a_server(
+    tmp_path: Path, smallest: str, recollect: Callable[..., Result]
+) -> None:
     server = Server(tmp_path)
-    assert server.run("import", str(PHOTOS)).returncode == 0
+    assert recollect("import", PHOTOS).exit_code == 0
     changed = server.run("reindex", "--model", smallest)
     assert changed.returncode == 0, changed.stderr
     assert changed.stdout.startswith("16 of 16 photos have a vector in ViT-S-32-alt/sha256-")
     assert len(embedded_rows(tmp_path, "embedded/%")) == 16
     back = server.run("reindex", "--rollback")
     assert back.stdout == "16 of 16 photos have a vector in embedded/compact-1.\n", back.stderr
-    assert server.run("reindex", "--forget").stdout == "16 vectors of models not in use deleted.\n"
+    assert recollect("reindex", "--forget").stdout == "16 vectors of models not in use deleted.\n"
     assert embedded_rows(tmp_path, "%") == embedded_rows(tmp_path, "embedded/%")
-    found = server.run("search", "a dog playing in the garden", "-k", "1")
+    found = recollect("search", "a dog playing in the garden", "-k", "1")
     assert DOG in found.stdout, found.stderr
 
 

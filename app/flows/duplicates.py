@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 import numpy as np
 from sqlmodel import Session, col, select
 
+from app.flows.cursors import make_cursor, read_cursor
 from app.flows.look_filler import count_without_look
 from app.flows.nearest import IDS_A_QUERY
-from app.flows.photos import make_cursor, read_cursor
 from app.flows.services import Services
 from app.schemas import MAX_ID, DuplicateKind
 from app.services.interfaces import Ids
@@ -77,7 +77,7 @@ def find_duplicates(
     services: Services, kind: DuplicateKind, *, limit: int, cursor: str | None = None, owner: str = DEFAULT_OWNER
 ) -> Duplicates:
     """A page of groups, first those whose photo to keep is newest. Raises: InvalidRequest (the cursor)."""
-    before = MAX_ID + 1 if cursor is None else read_cursor(cursor)
+    before = MAX_ID + 1 if cursor is None else read_cursor(cursor, int)
     groups = sorted(find_groups(services, kind, owner), key=lambda group: -group.keep)
     left = [group for group in groups if group.keep < before]
     page = left[:limit]

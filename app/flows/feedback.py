@@ -5,8 +5,8 @@ from pathlib import PurePosixPath
 from sqlmodel import Session, col, select
 
 from app.errors import FeedbackNotFound, PhotoNotFound
+from app.flows.candidates import normalized
 from app.flows.photos import get_photo
-from app.flows.search import normalized
 from app.flows.services import Services
 from app.tables import DEFAULT_OWNER, Feedback, Photo, SearchQuery
 

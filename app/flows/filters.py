@@ -2,24 +2,20 @@
 
 import json
 import math
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Self
 
 from sqlalchemy import ColumnElement, String, and_, case, cast, false, func, or_
 from sqlmodel import col
 
-from app.tables import DEFAULT_OWNER, Photo, PhotoStatus
+from app.search_schemas import FilterParams
+from app.tables import DEFAULT_OWNER, Orientation, Photo, PhotoStatus
 
 EARTH_RADIUS_KM = 6371.0088  # mean, IUGG
 KM_PER_DEGREE = math.pi * EARTH_RADIUS_KM / 180  # of latitude
-
-
-class Orientation(StrEnum):
-    LANDSCAPE = "landscape"
-    PORTRAIT = "portrait"
-    SQUARE = "square"
 
 
 @dataclass(frozen=True)
@@ -39,6 +35,17 @@ class Circle:
     latitude: float
     longitude: float
     radius_km: float
+
+
+# How two filters that both say something of one thing become one.
+JOIN: dict[str, Callable[[Any, Any], Any]] = {
+    "taken_from": max,
+    "taken_before": min,
+    "added_from": max,
+    "added_before": min,
+    "tags_all": operator.add,
+    "tags_none": operator.add,
+}
 
 
 @dataclass(frozen=True)
@@ -69,17 +76,34 @@ class PhotoFilter:
     ids: tuple[int, ...] | None = None
     status: PhotoStatus = PhotoStatus.READY
 
+    @classmethod
+    def of(cls, params: FilterParams) -> Self:
+        """As a client asks for it."""
+        given = params.model_dump(exclude={"tag", "box", "near", "id", "tags_any", "tags_all", "tags_none"})
+        return cls(
+            **given,
+            tags_any=tuple(params.tags_any),
+            tags_all=(*params.tags_all, *([params.tag] if params.tag else [])),
+            tags_none=tuple(params.tags_none),
+            box=Box(*params.box) if params.box else None,
+            near=Circle(*params.near) if params.near else None,
+            ids=tuple(params.id) if params.id else None,
+        )
+
     @property
     def narrows(self) -> bool:
         """Whether it leaves out any of the owner's photos that a search could find."""
         return replace(self, owner=DEFAULT_OWNER) != PhotoFilter()
 
     def and_also(self, other: Self) -> Self:
-        """Both; where both say something of the same thing, this one's word counts, and tags add up."""
+        """Both: the later beginning, the earlier end, all the tags; of other things that both name, this one's."""
         changes: dict[str, Any] = {}
-        for name in (item.name for item in fields(self) if item.name != "owner"):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            changes[name] = mine + theirs if name.startswith("tags_") else _given(name, mine, theirs)
+        for item in fields(self):
+            mine, theirs = getattr(self, item.name), getattr(other, item.name)
+            if item.name in JOIN and mine and theirs:
+                changes[item.name] = JOIN[item.name](mine, theirs)
+            elif mine == item.default:
+                changes[item.name] = theirs
         return replace(self, **changes)
 
     def conditions(self) -> list[ColumnElement[bool]]:
@@ -138,11 +162,6 @@ def shown_tags() -> ColumnElement[Any]:
     """The owner's tags as JSON text, else the suggested ones."""
     own = cast(col(Photo.tags), String)
     return func.coalesce(func.nullif(own, "[]"), cast(col(Photo.suggested_tags), String))
-
-
-def _given(name: str, mine: Any, theirs: Any) -> Any:
-    default = PhotoFilter.__dataclass_fields__[name].default
-    return theirs if mine == default else mine
 
 
 def _tagged(tag: str) -> ColumnElement[bool]:

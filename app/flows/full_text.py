@@ -107,18 +107,16 @@ def _scored(session: Session, asked: Sequence[_Word], among: Sequence[int] | Non
     counts = np.array([_count(session, word) for word in asked])
     idf = np.log1p((np.maximum(photos - counts, 0) + 0.5) / (counts + 0.5))
     rarer = " OR ".join(word.quoted for word, count in zip(asked, counts, strict=True) if count <= MOST_HITS)
-    found: list[Ids] = []
-    gained: list[float] = []
+    gained = np.zeros(photos + 1, np.float32)  # by id
     for word, count, weight in zip(asked, counts, idf / idf.sum(), strict=True):
         beside = f" AND ({rarer})" if rarer and count > MOST_HITS and among is None else ""
         whole = _hits(session, "photo_words", word.quoted + beside, among)
         parts = _hits(session, "photo_parts", word.quoted, among) if word.in_others else _short(session, asked)
-        found += [whole, np.setdiff1d(parts, whole)]
-        gained += [weight, weight * (1 if word.is_name else PART_WEIGHT)]
-    ids, which = np.unique(np.concatenate(found), return_inverse=True)
-    scores = np.bincount(which, np.repeat(gained, [len(part) for part in found]), len(ids))
-    order = np.lexsort((-ids, -scores))
-    return ids[order], scores[order].astype(np.float32)
+        gained[whole] += weight
+        gained[np.setdiff1d(parts, whole, assume_unique=True)] += weight * (1 if word.is_name else PART_WEIGHT)
+    newest_first = np.flatnonzero(gained)[::-1]
+    ids = newest_first[np.argsort(-gained[newest_first], kind="stable")]
+    return ids, gained[ids]
 
 
 def _passing(session: Session, ids: Ids, wanted: PhotoFilter, limit: int) -> list[int]:

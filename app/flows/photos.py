@@ -1,20 +1,22 @@
 """Looking at the library and changing it."""
 
-import base64
-import binascii
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from datetime import datetime
+from typing import NamedTuple, cast
 
+from sqlalchemy import ColumnElement, and_, or_
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, func, select
 
+from app.database import Database
 from app.errors import InvalidRequest, ItemIdTaken, PhotoNotFound
+from app.flows.cursors import make_cursor, read_cursor
 from app.flows.filters import PhotoFilter
 from app.flows.originals import remove_unused_file, settled
 from app.flows.reindex import embed_in_others, text_of
 from app.flows.services import Services
+from app.search_schemas import PhotoOrder
 from app.services.interfaces import Vectors
 from app.tables import DEFAULT_OWNER, Embedding, Photo, utc_now
 
@@ -26,18 +28,48 @@ class Page:
     next_cursor: str | None
 
 
-def list_photos(services: Services, wanted: PhotoFilter, *, skip: int, limit: int, cursor: str | None) -> Page:
-    """Newest first. A cursor continues where its page ended, whatever was added since. Raises: InvalidRequest."""
-    conditions = wanted.conditions()
+class Position(NamedTuple):
+    """Of the last photo of a page."""
+
+    photo_id: int
+    taken_at: datetime | None = None
+
+
+def list_photos(
+    services: Services, wanted: PhotoFilter, order: PhotoOrder, *, skip: int, limit: int, cursor: str | None
+) -> Page:
+    """A cursor continues where its page ended, whatever was added since. Raises: InvalidRequest."""
+    page = select(Photo).where(*wanted.conditions())
+    if cursor is not None:
+        page = page.where(_after(read_cursor(cursor, Position), order))
+    if order is PhotoOrder.TAKEN:
+        page = page.order_by(col(Photo.taken_at).desc().nulls_last())
     with services.database.read() as session:
-        total = session.exec(select(func.count()).select_from(Photo).where(*conditions)).one()
-        page = select(Photo).where(*conditions).order_by(col(Photo.id).desc())
-        if cursor is not None:
-            page = page.where(col(Photo.id) < read_cursor(cursor))
-        photos = session.exec(page.offset(skip).limit(limit + 1)).all()
-    more = len(photos) > limit
-    photos = photos[:limit]
-    return Page(photos, total, make_cursor(photos[-1].id) if more else None)
+        photos = session.exec(page.order_by(col(Photo.id).desc()).offset(skip).limit(limit + 1)).all()
+    more, photos = len(photos) > limit, photos[:limit]
+    total = count_photos(services.database, wanted)
+    return Page(photos, total, _cursor_after(photos[-1], order) if more else None)
+
+
+def count_photos(database: Database, wanted: PhotoFilter) -> int:
+    """How many the filter leaves."""
+    with database.read() as session:
+        return session.exec(select(func.count()).select_from(Photo).where(*wanted.conditions())).one()
+
+
+def _after(last: Position, order: PhotoOrder) -> ColumnElement[bool]:
+    older = col(Photo.id) < last.photo_id
+    if order is PhotoOrder.ADDED:
+        return older
+    taken = col(Photo.taken_at)
+    if last.taken_at is None:
+        return and_(taken.is_(None), older)
+    return or_(taken < last.taken_at, taken.is_(None), and_(taken == last.taken_at, older))
+
+
+def _cursor_after(photo: Photo, order: PhotoOrder) -> str:
+    taken = photo.taken_at.isoformat() if photo.taken_at and order is PhotoOrder.TAKEN else None
+    return make_cursor((photo.id, taken))
 
 
 def get_photo(session: Session, photo_id: int, owner: str = DEFAULT_OWNER) -> Photo:
@@ -95,19 +127,3 @@ def _embed_again(services: Services, photo: Photo) -> None:
         session.add(Embedding(photo_id=photo.id, space=services.encoder.space, vector=vector))
     services.live_index.replace(photo.id, vector)
     embed_in_others(services, photo)
-
-
-def make_cursor(photo_id: int | None) -> str:
-    """For a page of what comes before this photo."""
-    return base64.urlsafe_b64encode(json.dumps({"before": photo_id}).encode()).decode()
-
-
-def read_cursor(cursor: str) -> int:
-    """The id that make_cursor was given. Raises: InvalidRequest."""
-    try:
-        before = json.loads(base64.urlsafe_b64decode(cursor.encode()))["before"]
-    except (binascii.Error, ValueError, KeyError, TypeError):
-        before = None
-    if not isinstance(before, int):
-        raise InvalidRequest("This cursor was not made by this service.")
-    return before

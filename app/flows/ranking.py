@@ -6,14 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from app.flows.fusion import fused
 from app.settings import Settings
-from app.tables import Photo
 
 
 @dataclass(frozen=True)
 class Candidate:
-    photo: Photo
-    similarity: float  # cosine, −1..1
+    """A photo that may become a result, and what counts for it or against it."""
+
+    photo_id: int
+    similarity: float  # cosine with the query, −1..1; 0 where nothing was asked but filters
+    moment: datetime  # taken, or else added
+    category: str | None = None  # the owner's, not the suggested one
+    learned: float = 0.0  # what votes on this query and on similar ones add to the similarity
+    text: float = 0.0  # how much of the query its words hold, 0..1
+    text_fields: tuple[str, ...] = ()  # where they stand
+    relevance: float = 1.0  # probability that it is what was asked for
+    unwanted_factor: float = 1.0  # how likely it is that it does not show what is not wanted
     vote: int = 0  # the newest vote on this photo for this query
     feedback_id: int | None = None  # of that vote
 
@@ -22,6 +31,10 @@ class Candidate:
 class Ranked:
     candidate: Candidate
     score: float  # 0..1
+    vote_factor: float = 1.0
+    recency_factor: float = 1.0
+    diversity_factor: float = 1.0
+    collapsed: tuple[int, ...] = ()  # photos that this one stands for
 
 
 @dataclass(frozen=True)
@@ -47,26 +60,30 @@ class RankingRules:
         )
 
 
-def rank(candidates: Sequence[Candidate], rules: RankingRules, k: int, now: datetime) -> list[Ranked]:
-    """The best k by score; equal scores keep the order of their similarity."""
-    scored = [Ranked(c, _score(c, rules, now)) for c in candidates]
-    diverse = _diversified(_best_first(scored), rules)
-    return _best_first(diverse)[:k]
+def rank(candidates: Sequence[Candidate], rules: RankingRules, now: datetime) -> list[Ranked]:
+    """All of them, the best first; equal scores keep the order of their similarity."""
+    scored = [_scored(candidate, rules, now) for candidate in candidates]
+    return best_first(_diversified(best_first(scored), rules))
 
 
-def _score(candidate: Candidate, rules: RankingRules, now: datetime) -> float:
-    """Cosine clipped to 0..1, times the vote, faded by age."""
-    score = max(0.0, candidate.similarity)
-    if candidate.vote:
-        score *= rules.up_vote if candidate.vote > 0 else rules.down_vote
-    return min(1.0, score * _recency(candidate.photo, rules, now))
+def best_first(ranked: Sequence[Ranked]) -> list[Ranked]:
+    return sorted(ranked, key=lambda item: (-item.score, -item.candidate.similarity))
 
 
-def _recency(photo: Photo, rules: RankingRules, now: datetime) -> float:
+def _scored(candidate: Candidate, rules: RankingRules, now: datetime) -> Ranked:
+    """Similarity and words together, times the vote, faded by age."""
+    vote = {1: rules.up_vote, 0: 1.0, -1: rules.down_vote}[candidate.vote]
+    recency = _recency(candidate, rules, now)
+    fit = fused(candidate.similarity + candidate.learned, candidate.text)
+    score = min(1.0, fit * candidate.unwanted_factor * vote * recency)
+    return Ranked(candidate, score, vote_factor=vote, recency_factor=recency)
+
+
+def _recency(candidate: Candidate, rules: RankingRules, now: datetime) -> float:
     """1 for a photo of today; exponential decay of the weighted share: 1 − w + w · 2^(−age / half-life)."""
     if not rules.recency_weight:
         return 1.0
-    age_days = max(0.0, (now - (photo.taken_at or photo.created_at)).total_seconds() / 86_400)
+    age_days = max(0.0, (now - candidate.moment).total_seconds() / 86_400)
     faded = math.pow(0.5, age_days / rules.recency_half_life_days)
     return 1 - rules.recency_weight * (1 - faded)
 
@@ -77,15 +94,12 @@ def _diversified(ranked: Sequence[Ranked], rules: RankingRules) -> list[Ranked]:
     seen: Counter[str] = Counter()
     result = []
     for item in ranked:
-        category = item.candidate.photo.category
+        category = item.candidate.category
         if category:
             seen[category] += 1
             if seen[category] > rules.category_limit:
-                result.append(replace(item, score=item.score * rules.category_factor))
+                factor = rules.category_factor
+                result.append(replace(item, score=item.score * factor, diversity_factor=factor))
                 continue
         result.append(item)
     return result
-
-
-def _best_first(ranked: Sequence[Ranked]) -> list[Ranked]:
-    return sorted(ranked, key=lambda item: (-item.score, -item.candidate.similarity))

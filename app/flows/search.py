@@ -1,23 +1,31 @@
 """How a question becomes a ranked page: every kind of query shares everything after its vector."""
 
-import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
+from pydantic import TypeAdapter
 from sqlalchemy import insert
 from sqlalchemy.exc import OperationalError
-from sqlmodel import Session, col, select
+from sqlmodel import col, select
 
-from app.errors import CapabilityMissing, InvalidRequest
+from app.errors import CapabilityMissing
+from app.flows.arrange import arrange
+from app.flows.candidates import find_candidates
 from app.flows.filters import PhotoFilter
-from app.flows.nearest import nearest, nearest_of, passing
-from app.flows.photos import get_embedding, get_photo
+from app.flows.library_names import library_names
+from app.flows.mixed import name_of, photo_vector, picture_vector, term_parts
+from app.flows.paging import freeze, thaw
+from app.flows.query_language import Chip, plain, understand
+from app.flows.questions import Part, Question, ask
 from app.flows.ranking import Candidate, Ranked, RankingRules, rank
+from app.flows.rerank import rerank
 from app.flows.services import Services
+from app.search_schemas import Crop, MixedTerm, SearchOptions
 from app.services.audio import decode_audio
-from app.services.interfaces import Transcript, Vectors
-from app.tables import Feedback, Photo, QueryKind, SearchQuery, utc_now
+from app.services.interfaces import Transcript
+from app.services.relevance import MATCH, QueryForm
+from app.tables import Photo, QueryKind, SearchQuery, utc_now
 from app.telemetry import StepTimer
 
 logger = logging.getLogger(__name__)
@@ -25,55 +33,76 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Scope:
-    """How many results, among which photos, and how much recency counts (None: as the settings say)."""
+    """How many results, among which photos, and how they are arranged."""
 
     k: int
     filter: PhotoFilter = field(default_factory=PhotoFilter)
-    recency_weight: float | None = None
-    without: int | None = None  # a photo left out: the one that similar ones are asked for
+    options: SearchOptions = field(default_factory=SearchOptions)
+
+
+@dataclass(frozen=True)
+class About:
+    """What an answer and its later pages have in common."""
+
+    query: str  # the words, or what names the picture; votes on the results are kept under it
+    kind: QueryKind
+    query_id: int | None
+    matched: bool = True  # whether anything in the library is what was asked for
+    chips: tuple[Chip, ...] = ()  # what was read as a filter
+
+
+@dataclass(frozen=True)
+class Hit:
+    photo: Photo
+    ranked: Ranked
 
 
 @dataclass(frozen=True)
 class Answer:
-    query: str
-    kind: QueryKind
-    query_id: int | None
-    results: list[Ranked]
+    about: About
+    results: list[Hit]
     latency_ms: float
-    encoder_latency_ms: float
+    encoder_latency_ms: float = 0.0
+    first_rank: int = 1
+    next_cursor: str | None = None
     transcript: Transcript | None = None
 
 
 def search_text(services: Services, text: str, scope: Scope) -> Answer:
-    """Photos by words. Raises: Overloaded, EncoderFailed."""
+    """Photos by words; what of them can be read as a filter is one. Raises: Overloaded, EncoderFailed."""
+    timer = StepTimer(services.telemetry)
+    question = _understood(services, text, scope, timer)
+    return _answer(services, QueryKind.TEXT, question, scope, timer)
+
+
+def _understood(services: Services, text: str, scope: Scope, timer: StepTimer) -> Question:
+    with timer("understand"), services.database.read() as session:
+        names = None if scope.options.plain else library_names(session, scope.filter.owner)
+        read = plain(text) if names is None else understand(text, utc_now(), names)
+    with timer("encode"):
+        vectors = services.encoder.encode_texts([term.text for term in read.terms])
+    parts = [Part(vector, term.weight) for vector, term in zip(vectors, read.terms, strict=True)]
+    return ask(text, parts, scope.filter.and_also(read.filter), read.words, read.chips)
+
+
+def search_image(services: Services, data: bytes, scope: Scope, crop: Crop | None = None) -> Answer:
+    """Photos by another picture, or a part of it. Raises: see mixed.picture_vector."""
     timer = StepTimer(services.telemetry)
     with timer("encode"):
-        vector = services.encoder.encode_texts([text])[0]
-    return _answer(services, QueryKind.TEXT, text, vector, scope, timer)
+        vector = picture_vector(services, data, crop)
+    parts = [Part(vector, form=QueryForm.PICTURE)]
+    question = ask(name_of([MixedTerm(image=0, crop=crop)], [data]), parts, scope.filter)
+    return _answer(services, QueryKind.IMAGE, question, scope, timer)
 
 
-def search_image(services: Services, data: bytes, scope: Scope) -> Answer:
-    """Photos by another picture. Raises: what decoding a picture raises, Overloaded, EncoderFailed."""
+def search_similar(services: Services, photo_id: int, scope: Scope, crop: Crop | None = None) -> Answer:
+    """Photos like a stored one, or a part of it; itself left out. Raises: see mixed.photo_vector."""
     timer = StepTimer(services.telemetry)
-    with timer("decode"):
-        image = services.decode(data).image
     with timer("encode"):
-        vector = services.encoder.encode_images([image])[0]
-    name = f"image:{hashlib.sha256(data).hexdigest()}"
-    return _answer(services, QueryKind.IMAGE, name, vector, scope, timer)
-
-
-def search_similar(services: Services, photo_id: int, scope: Scope) -> Answer:
-    """Photos like a stored one, itself left out. Raises: PhotoNotFound, InvalidRequest (no vector yet)."""
-    timer = StepTimer(services.telemetry)
-    with timer("database"), services.database.read() as session:
-        get_photo(session, photo_id, scope.filter.owner)
-        vector = get_embedding(session, photo_id, services.encoder.space)
-    if vector is None:
-        raise InvalidRequest(f"Photo {photo_id} has no vector of the present model yet; try again in a while.")
-    return _answer(
-        services, QueryKind.SIMILAR, f"photo:{photo_id}", vector, replace(scope, without=photo_id), timer
-    )
+        vector = photo_vector(services, photo_id, crop, scope.filter.owner)
+    name = name_of([MixedTerm(photo_id=photo_id, crop=crop)], [])
+    question = replace(ask(name, [Part(vector, form=QueryForm.PICTURE)], scope.filter), without=photo_id)
+    return _answer(services, QueryKind.SIMILAR, question, scope, timer)
 
 
 def search_voice(services: Services, data: bytes, scope: Scope) -> Answer:
@@ -88,72 +117,70 @@ def search_voice(services: Services, data: bytes, scope: Scope) -> Answer:
         samples = decode_audio(data, services.settings.max_audio_s)
     with timer("transcribe"):
         transcript = services.transcriber.transcribe(samples)
-    with timer("encode"):
-        vector = services.encoder.encode_texts([transcript.text])[0]
-    answer = _answer(services, QueryKind.VOICE, transcript.text, vector, scope, timer)
+    question = _understood(services, transcript.text, scope, timer)
+    answer = _answer(services, QueryKind.VOICE, question, scope, timer)
     return replace(answer, transcript=transcript)
 
 
-def _answer(
-    services: Services, kind: QueryKind, text: str, vector: Vectors, scope: Scope, timer: StepTimer
+def search_mixed(
+    services: Services, terms: Sequence[MixedTerm], pictures: Sequence[bytes], scope: Scope
 ) -> Answer:
-    candidates = _candidates(services, text, vector, scope, timer)
+    """Photos by words, photos and pictures together, each with its weight. Raises: see mixed.term_parts."""
+    timer = StepTimer(services.telemetry)
+    with timer("encode"):
+        parts = term_parts(services, terms, pictures)
+    question = ask(name_of(terms, pictures), parts, scope.filter)
+    return _answer(services, QueryKind.MIXED, question, scope, timer)
+
+
+def _answer(services: Services, kind: QueryKind, question: Question, scope: Scope, timer: StepTimer) -> Answer:
+    depth = max(scope.k, services.settings.max_results if scope.options.paged else 0)
+    candidates = find_candidates(services, question, depth * services.settings.ranking_overfetch, timer)
     with timer("rank"):
-        results = rank(candidates, _rules(services, scope), scope.k, utc_now())
+        ranked = arrange(services, _ranked(services, question, candidates, scope.options), scope.options)[:depth]
+    with timer("database"):
+        results = with_photos(services, ranked[: scope.k])
     with timer("log"):
-        query_id = _log(services, kind, text, len(results), timer.total_ms)
+        query_id = _log(services, kind, question.text, len(results), timer.total_ms)
+        matched = any(item.candidate.relevance >= MATCH for item in ranked)
+        about = About(question.text, kind, query_id, matched, question.chips)
+        cursor = freeze(services, asdict(about), ranked, scope.k) if scope.options.paged else None
     logger.info("search %s results=%d %s", kind, len(results), timer)
-    return Answer(text, kind, query_id, results, timer.total_ms, timer.ms.get("encode", 0.0))
+    return Answer(about, results, timer.total_ms, timer.ms.get("encode", 0.0), next_cursor=cursor)
 
 
-def _rules(services: Services, scope: Scope) -> RankingRules:
+def next_page(services: Services, cursor: str, k: int) -> Answer:
+    """The results after those of an earlier page. Raises: InvalidRequest, CursorExpired."""
+    timer = StepTimer(services.telemetry)
+    with timer("database"):
+        page = thaw(services, cursor, k)
+        results = with_photos(services, page.results)
+    return Answer(
+        TypeAdapter(About).validate_python(page.answer),
+        results,
+        timer.total_ms,
+        first_rank=page.start + 1,
+        next_cursor=page.next_cursor,
+    )
+
+
+def with_photos(services: Services, ranked: Sequence[Ranked]) -> list[Hit]:
+    """The photos of these results; one that was deleted meanwhile is left out."""
+    ids = [item.candidate.photo_id for item in ranked]
+    with services.database.read() as session:
+        photos = {photo.id: photo for photo in session.exec(select(Photo).where(col(Photo.id).in_(ids)))}
+    return [Hit(photos[item.candidate.photo_id], item) for item in ranked if item.candidate.photo_id in photos]
+
+
+def _ranked(
+    services: Services, question: Question, candidates: Sequence[Candidate], options: SearchOptions
+) -> list[Ranked]:
+    if question.vector is None:
+        return [Ranked(candidate, score=candidate.unwanted_factor) for candidate in candidates]
     rules = RankingRules.of(services.settings)
-    return rules if scope.recency_weight is None else replace(rules, recency_weight=scope.recency_weight)
-
-
-def _candidates(services: Services, text: str, vector: Vectors, scope: Scope, timer: StepTimer) -> list[Candidate]:
-    """More than k photos to rank, with those voted on for this query always among them."""
-    while True:
-        with timer("filter"), services.database.read() as session:
-            votes = _votes(session, text, scope.filter.owner)
-            voted = sorted(passing(session, list(votes), scope.filter))
-        with timer("index"):
-            similarity = _nearest(services, vector, scope, voted)
-        with timer("database"), services.database.read() as session:
-            photos = session.exec(select(Photo).where(col(Photo.id).in_(similarity))).all()
-        found = {photo.id: photo for photo in photos if photo.id is not None}
-        gone = [photo_id for photo_id in similarity if photo_id not in found]
-        if not gone:
-            return [_candidate(found[i], s, votes.get(i)) for i, s in similarity.items()]
-        services.live_index.forget(gone)  # deleted by another process: search again without them
-
-
-def _nearest(services: Services, vector: Vectors, scope: Scope, voted: Sequence[int]) -> dict[int, float]:
-    """Cosine similarity by photo id."""
-    wanted = scope.k * services.settings.ranking_overfetch + len(voted) + (scope.without is not None)
-    found = nearest(services, vector, wanted, scope.filter)
-    if voted:
-        found |= nearest_of(services, vector, len(voted), voted)
-    if scope.without is not None:
-        found.pop(scope.without, None)
-    return found
-
-
-def _candidate(photo: Photo, similarity: float, vote: Feedback | None) -> Candidate:
-    if vote is None:
-        return Candidate(photo, similarity)
-    return Candidate(photo, similarity, vote.vote, vote.id)
-
-
-def _votes(session: Session, text: str, owner: str) -> dict[int, Feedback]:
-    """The newest vote on each photo for the same query, case and spacing apart."""
-    wanted = select(Feedback).where(Feedback.owner == owner, Feedback.query_text == normalized(text))
-    return {row.photo_id: row for row in session.exec(wanted.order_by(col(Feedback.id)))}
-
-
-def normalized(text: str) -> str:
-    """The form under which votes on a query are kept."""
-    return " ".join(text.casefold().split())
+    if options.recency is not None:
+        rules = replace(rules, recency_weight=options.recency)
+    return rerank(services, question.words, rank(candidates, rules, utc_now()))
 
 
 def _log(services: Services, kind: QueryKind, text: str, results: int, latency_ms: float) -> int | None:

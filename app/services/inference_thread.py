@@ -31,9 +31,18 @@ class InferenceThread:
             initargs=(openmp_threads,),
         )
 
-    def run(self, work: Callable[[Argument], Result], argument: Argument) -> Result:
-        """Waits for its turn and for the result; raises what the work raises."""
-        return self._pool.submit(work, argument).result()
+    def run(
+        self, work: Callable[[Argument], Result], argument: Argument, timeout_s: float | None = None
+    ) -> Result:
+        """Waits for its turn and for the result; raises what the work raises.
+
+        Raises TimeoutError after timeout_s: work that has not begun by then is not done any more.
+        """
+        future = self._pool.submit(work, argument)
+        try:
+            return future.result(timeout_s)
+        finally:
+            future.cancel()
 
     def close(self) -> None:
         """What is already waiting is still done."""

@@ -56,6 +56,29 @@ class VectorIndex(Protocol):
     def __contains__(self, photo_id: int) -> bool: ...
 
 
+class ImageTextMatcher(Protocol):
+    """Looks at a picture and a text together; slow, and better than two vectors at telling whether they match."""
+
+    name: str
+
+    def probabilities(self, text: str, images: Sequence[Image.Image]) -> Scores:
+        """(len(images),) float32, 0..1, for upright RGB pictures. Raises: EncoderFailed."""
+        ...
+
+
+class Reranker(Protocol):
+    """An ImageTextMatcher that keeps to a time budget."""
+
+    name: str
+
+    def match(self, text: str, images: Sequence[Image.Image], deadline: float) -> Scores | None:
+        """(len(images),) float32, 0..1; None if that takes longer than until `deadline` (s, time.monotonic()).
+
+        Raises: EncoderFailed.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Transcript:
     """What was heard. Probabilities are 0..1."""

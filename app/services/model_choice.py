@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.services.weight_files import WeightsRefused, checked, file_sha256
+from app.services.weight_files import WeightsRefused, check_weights, file_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +19,7 @@ RECOMMENDED = "ViT-B-32/laion2b_s34b_b79k"
 RECOMMENDED_REPOSITORY = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
 RECOMMENDED_FILE = "open_clip_model.safetensors"
 PINNED_SHA256 = {RECOMMENDED: "ac4f8c4b88af6d963118cbf40ad93176d092abbedfcb752601ae1866352656e6"}
+PINNED_BY = "RECOLLECT_MODEL_SHA256"
 HUB_TIMEOUT_S = 5
 PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")  # as open_clip's entries call them
 DOWNLOAD_HINT = "`recollect models download` fetches them"
@@ -88,7 +89,7 @@ def choose_model(setting: str, expected_sha256: str | None = None, *, fetch: boo
     if path is None and not fetch:
         raise WeightsRefused(f"The weights of {setting} are not on this machine; {DOWNLOAD_HINT}.")
     path = path or download(setting)
-    _check(path, expected_sha256 or PINNED_SHA256.get(setting))
+    check_weights(path, expected_sha256 or PINNED_SHA256.get(setting), PINNED_BY)
     return ModelChoice(setting, f"RECOLLECT_MODEL={setting}", ClipWeights(architecture, weights, path))
 
 
@@ -165,7 +166,7 @@ def download(name: str) -> Path:
     try:
         config = tag_config(architecture, tag)
         if config.get("hf_hub"):
-            _try_the_hub_once()
+            try_the_hub_once()
         path = Path(download_pretrained(config))
         open_clip.get_tokenizer(architecture)
     except Exception as error:  # each of the hub's, urllib's and the disk's own kinds
@@ -173,7 +174,7 @@ def download(name: str) -> Path:
     return path
 
 
-def _try_the_hub_once() -> None:
+def try_the_hub_once() -> None:
     """The hub's own client tries each file six times, some 46 s, before it says that there is no network."""
     import huggingface_hub
 
@@ -187,7 +188,7 @@ def _recommended_if_here() -> ModelChoice:
         reason = f"auto: the weights of {RECOMMENDED} are not on this machine; {DOWNLOAD_HINT}"
         return ModelChoice(EMBEDDED_SPACE, reason)
     try:
-        _check(path, PINNED_SHA256[RECOMMENDED])
+        check_weights(path, PINNED_SHA256[RECOMMENDED], PINNED_BY)
     except WeightsRefused as error:
         return ModelChoice(EMBEDDED_SPACE, f"auto: {error}")
     architecture, tag = parse_name(RECOMMENDED)
@@ -205,13 +206,3 @@ def _local_checkpoint(architecture: str, path: Path, expected_sha256: str | None
         raise WeightsRefused(f"{path.name} has SHA-256 {sha256}, expected {expected_sha256}.")
     space = f"{architecture}/sha256-{sha256[:16]}"
     return ModelChoice(space, "RECOLLECT_MODEL names a local checkpoint", ClipWeights(architecture, None, path))
-
-
-def _check(path: Path, expected_sha256: str | None) -> None:
-    """Against the pinned SHA-256, else against the one under whose name the hub's cache keeps the file."""
-    stored_as = path.resolve().name
-    expected = expected_sha256 or (stored_as if re.fullmatch("[0-9a-f]{64}", stored_as) else None)
-    if expected:
-        checked(path, expected)
-    else:
-        logger.warning("%s has no known SHA-256; pin it: RECOLLECT_MODEL_SHA256=%s", path.name, file_sha256(path))

@@ -2,7 +2,11 @@
 
 import hashlib
 import importlib.util
+import logging
+import re
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 2**20
 
@@ -37,3 +41,16 @@ def checked(path: Path, sha256: str) -> Path:
     if actual != sha256:
         raise WeightsRefused(f"{path.name} has SHA-256 {actual}, expected {sha256}; install it again.")
     return path
+
+
+def check_weights(path: Path, expected_sha256: str | None, pinned_by: str) -> None:
+    """Against the pinned SHA-256, else against the one under whose name the hub's cache keeps the file.
+
+    Without either the log tells which to give in the setting `pinned_by`. Raises: WeightsRefused.
+    """
+    stored_as = path.resolve().name
+    expected = expected_sha256 or (stored_as if re.fullmatch("[0-9a-f]{64}", stored_as) else None)
+    if expected:
+        checked(path, expected)
+    else:
+        logger.warning("%s has no known SHA-256; pin it: %s=%s", path.name, pinned_by, file_sha256(path))
