@@ -19,6 +19,7 @@ from app.flows.look_filler import LookFiller
 from app.flows.model_mover import ModelMover, Prepare
 from app.flows.resumable import expire
 from app.flows.services import Services, Serving
+from app.flows.text_reader import TextReader
 from app.flows.warm_up import KeepWarm, warm_up
 from app.middleware import MIN_BYTES_PER_S, MULTIPART_OVERHEAD_BYTES, BodyLimit, RequestContext, SlowBody, TusRules
 from app.problems import add_problem_handlers, problem_responses
@@ -79,6 +80,7 @@ def started(services: Services, prepare: Prepare) -> Iterator[Serving]:
         KeepWarm(serving, services.settings.keep_warm_s),
         importing,
         LookFiller(serving),
+        TextReader(serving),
     )
     for worker in background:
         worker.start()
