@@ -12,7 +12,6 @@ from safetensors.numpy import load_file, save_file
 from app.services.embedded_encoder import EmbeddedEncoder
 from app.services.interfaces import Suggestion, Vectors
 from app.services.tagger import (
-    SHIPPED,
     Concept,
     Tagger,
     VocabularyRefused,
@@ -22,6 +21,7 @@ from app.services.tagger import (
     encode_anchors,
     read_vocabulary,
 )
+from app.services.vector_cache import SHIPPED
 from tests.conftest import PHOTOS
 
 VOCABULARY = Path(__file__).parent.parent / "app" / "weights" / "tag_vocabulary.csv"

@@ -9,23 +9,18 @@ is, `animal` is still sure and `dog` is not given (Deng et al. 2012, "Hedging yo
 import csv
 import hashlib
 import json
-import logging
-import os
-import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from app.services.interfaces import ImageTextEncoder, Scores, Suggestion, Vectors
-
-logger = logging.getLogger(__name__)
+from app.services.vector_cache import kept
 
 PROMPTS = ("a photo of {}", "there is {} in the picture")  # the best pair of nine templates tried
 TEXTS_PER_BATCH = 64
@@ -37,8 +32,6 @@ NOTHING_COSINE = 0.75
 NOISE_SIZES_PX = (16, 128, 256)
 FLAT_GREYS = (0, 128, 255)
 UNIT_TOLERANCE = 1e-3
-# The embedded model's anchors for the vocabulary that comes with the service; training/tag_anchors.py makes them.
-SHIPPED = Path(__file__).parent.parent / "weights"
 
 Flags = NDArray[np.bool_]
 
@@ -190,12 +183,15 @@ def softmax(logits: Scores) -> Scores:
 def concept_vectors(encoder: ImageTextEncoder, phrases: Sequence[str]) -> Vectors:
     """(n, dim) unit vectors: for each phrase the normalised mean over PROMPTS (Radford et al. 2021, 3.1.4)."""
     texts = [prompt.format(phrase) for phrase in phrases for prompt in PROMPTS]
-    encoded = np.concatenate(
-        [encoder.encode_texts(texts[i : i + TEXTS_PER_BATCH]) for i in range(0, len(texts), TEXTS_PER_BATCH)]
-    )
-    mean = encoded.reshape(len(phrases), len(PROMPTS), -1).mean(axis=1)
+    mean = encoded_texts(encoder, texts).reshape(len(phrases), len(PROMPTS), -1).mean(axis=1)
     unit: Vectors = mean / np.linalg.norm(mean, axis=1, keepdims=True)
     return unit
+
+
+def encoded_texts(encoder: ImageTextEncoder, texts: Sequence[str]) -> Vectors:
+    """(n, dim) unit vectors, some texts at a time."""
+    batches = (texts[i : i + TEXTS_PER_BATCH] for i in range(0, len(texts), TEXTS_PER_BATCH))
+    return np.concatenate([encoder.encode_texts(batch) for batch in batches])
 
 
 def nothing_pictures() -> list[Image.Image]:
@@ -211,12 +207,9 @@ def nothing_pictures() -> list[Image.Image]:
 def _anchors(encoder: ImageTextEncoder, concepts: Sequence[Concept], folder: Path | None) -> dict[str, Vectors]:
     """`concepts` and `nothing`, both unit rows: shipped with the service, else from the cache, else encoded."""
     phrases = [concept.phrase for concept in concepts]
-    name, shape = anchors_file(encoder, phrases), (len(phrases), encoder.dim)
-    if (SHIPPED / name).is_file():
-        return _checked(load((SHIPPED / name).read_bytes()), shape)
-    if folder is None:
-        return encode_anchors(encoder, phrases)
-    return _cached(folder / name, shape, lambda: encode_anchors(encoder, phrases))
+    shape = (len(phrases), encoder.dim)
+    name, check = anchors_file(encoder, phrases), partial(_checked, concepts_shape=shape)
+    return kept(name, folder, check, partial(encode_anchors, encoder, phrases))
 
 
 def anchors_file(encoder: ImageTextEncoder, phrases: Sequence[str]) -> str:
@@ -228,35 +221,6 @@ def anchors_file(encoder: ImageTextEncoder, phrases: Sequence[str]) -> str:
 
 def encode_anchors(encoder: ImageTextEncoder, phrases: Sequence[str]) -> dict[str, Vectors]:
     return {"concepts": concept_vectors(encoder, phrases), "nothing": encoder.encode_images(nothing_pictures())}
-
-
-def _cached(path: Path, shape: tuple[int, int], encode: Callable[[], dict[str, Vectors]]) -> dict[str, Vectors]:
-    """A cache that cannot be read or written costs a second or two, never the start."""
-    try:
-        return _checked(load(path.read_bytes()), shape)
-    except FileNotFoundError:
-        pass
-    except (OSError, SafetensorError, ValueError) as error:
-        logger.warning("%s is made again: %s", path.name, error)
-    anchors = encode()
-    try:
-        _write_whole(path, save(anchors))
-    except OSError as error:
-        logger.warning("%s could not be written: %s", path.name, error)
-    return anchors
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Another process sees no file or all of it. A power cut may damage it, which reading notices."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _checked(tensors: dict[str, Vectors], concepts_shape: tuple[int, int]) -> dict[str, Vectors]:
