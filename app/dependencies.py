@@ -29,8 +29,9 @@ from app.services.keyed_lock import KeyedLock
 from app.services.model_choice import AUTO, EMBEDDED, ModelChoice, choose_model, plain_name
 from app.services.photo_store import INCOMING, LocalPhotoStore
 from app.services.precision import image_dtype
+from app.services.relevance import Relevance
 from app.services.staging import STAGED, Staging
-from app.services.tagger import Tagger
+from app.services.tagger import Tagger, read_vocabulary
 from app.services.thumbnails import THUMBNAILS, Thumbnailer
 from app.services.timed_reranker import TimedReranker
 from app.services.weight_files import WeightsRefused
@@ -51,6 +52,7 @@ class Models:
     choice: ModelChoice
     encoder: ImageTextEncoder
     tagger: PhotoTagger
+    relevance: Relevance
     transcriber: Transcriber | None  # None: switched off, or its weights are missing
     matcher: ImageTextMatcher | None = None  # likewise; what reranks
 
@@ -121,7 +123,14 @@ def load_models(settings: Settings, choice: ModelChoice, *, voice: bool = True) 
     logger.info("model %s on %s (%s)", choice.space, device, choice.reason)
     encoder = load_encoder(choice, device, settings.precision)
     transcriber = load_transcriber(settings.whisper_model, device) if voice else None
-    return Models(choice, encoder, _tagger(encoder, settings), transcriber, load_matcher(settings, device))
+    return Models(
+        choice,
+        encoder,
+        _tagger(encoder, settings),
+        _relevance(encoder, settings),
+        transcriber,
+        load_matcher(settings, device),
+    )
 
 
 def assemble(settings: Settings, models: Models) -> Services:
@@ -147,7 +156,7 @@ def assemble(settings: Settings, models: Models) -> Services:
         photo_locks=KeyedLock(),
         serving=serving,
         queue_changed=threading.Event(),
-        **_of_space(settings, database, threads, models.choice, models.encoder, models.tagger),
+        **_of_space(settings, database, threads, models.choice, models.encoder, models.tagger, models.relevance),
     )
     store.remove_leftovers()
     services.thumbnails.remove_leftovers()
@@ -164,8 +173,8 @@ def prepare_successor(services: Services, change: ModelChange) -> Services:
     leave_the_cores_to_inference()
     choice = changed_choice(settings, change, fetch=change.origin != AUTO)
     encoder = load_encoder(choice, pick_device(settings), settings.precision)
-    tagger = _tagger(encoder, settings)
-    return replace(services, **_of_space(settings, services.database, services.threads, choice, encoder, tagger))
+    parts = (choice, encoder, _tagger(encoder, settings), _relevance(encoder, settings))
+    return replace(services, **_of_space(settings, services.database, services.threads, *parts))
 
 
 def _of_space(
@@ -175,6 +184,7 @@ def _of_space(
     choice: ModelChoice,
     encoder: ImageTextEncoder,
     tagger: PhotoTagger,
+    relevance: Relevance,
 ) -> dict[str, Any]:
     """The fields of Services that belong to one space, the index filled from the rows."""
     batched = _batched(encoder, threads, settings)
@@ -185,6 +195,7 @@ def _of_space(
         "model_choice": choice,
         "encoder": batched,
         "tagger": tagger,
+        "relevance": relevance,
         "index": index,
         "live_index": live_index,
     }
@@ -272,6 +283,11 @@ def _tagger(encoder: ImageTextEncoder, settings: Settings) -> Tagger:
         max_count=settings.tag_max_count,
         cache_dir=settings.uploads_dir / CACHE,
     )
+
+
+def _relevance(encoder: ImageTextEncoder, settings: Settings) -> Relevance:
+    phrases = [concept.phrase for concept in read_vocabulary(VOCABULARY)]
+    return Relevance(encoder, phrases, cache_dir=settings.uploads_dir / CACHE)
 
 
 def _telemetry(serving: Serving) -> Telemetry:

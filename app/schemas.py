@@ -120,6 +120,11 @@ class PhotoOut(BaseModel):
     )
     latitude: float | None = Field(description="Degrees, north positive.", examples=[53.55])
     longitude: float | None = Field(description="Degrees, east positive.", examples=[8.58])
+    city: str | None = Field(
+        description="The largest that reaches here, else the nearest.", examples=["Bremerhaven"]
+    )
+    region: str | None = Field(examples=["City state Bremen"])
+    country: str | None = Field(examples=["Germany"])
     camera: str | None = Field(examples=["Apple iPhone 12"])
     lens: str | None = Field(examples=["Apple iPhone 12 back camera 4.2mm f/1.6"])
     created_at: datetime = Field(description="When it came into the library.")

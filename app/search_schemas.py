@@ -35,6 +35,9 @@ PhotoIds = Annotated[list[Annotated[int, Field(ge=1, le=MAX_ID)]], Field(max_len
 NextCursor = Annotated[
     str | None, Field(description="GET /search/page goes on with it; null at the end, or without `paged`.")
 ]
+Matched = Annotated[
+    bool, Field(description="False: nothing in the library fits, and the results are only the least unlike.")
+]
 SomeTags = Annotated[list[Tag], Field(max_length=100)]
 
 
@@ -149,6 +152,7 @@ class SearchOptions(BaseModel):
     variety: float | None = Field(
         None, ge=0, le=1, description="Maximal marginal relevance: 0 is by relevance only, 1 by difference only."
     )
+    plain: bool = Field(False, description="Take the words as they are, and read no filters from them.")
     paged: bool = Field(False, description="Keep the ranking for later pages, and answer with `next_cursor`.")
 
 
@@ -169,6 +173,29 @@ class Facets(BaseModel):
     year: list[FacetCount] = Field(description="When they were taken.")
     orientation: list[FacetCount]
     has_location: list[FacetCount]
+
+
+class ChipOut(BaseModel):
+    """A part of the query that was read as a filter, or as something to leave out."""
+
+    kind: str = Field(examples=["taken"])
+    label: str = Field(description="For people.", examples=["summer 2019"])
+    start: int = Field(description="Where in the query it stands, characters.")
+    end: int
+    without: str = Field(description="The query without it.", examples=["a dog at the sea"])
+
+
+class Why(BaseModel):
+    """What made the score of a result: (similarity + learned, fused with text) × the factors."""
+
+    similarity: float = Field(description="Cosine of query and photo.")
+    learned: float = Field(description="What votes on this query and on similar ones add to it.")
+    text: float = Field(description="How much of the query its words hold, 0 to 1.", examples=[0.5])
+    text_fields: list[str] = Field(description="Where they stand.", examples=[["title", "tags"]])
+    unwanted_factor: float = Field(description="How likely it is that it does not show what is not wanted.")
+    vote_factor: float = Field(description="Of your vote on it for this query.", examples=[1.15])
+    recency_factor: float
+    diversity_factor: float = Field(description="Of the fourth photo of one category, and those after it.")
 
 
 class SearchHit(BaseModel):
@@ -193,6 +220,8 @@ class SearchHit(BaseModel):
         description="Cosine similarity of the query and this photo, −1 to 1.", examples=[0.575]
     )
     distance: float = Field(description="1 − similarity.", examples=[0.425])
+    relevance: float = Field(ge=0, le=1, description="Probability that it is what was asked for.", examples=[0.9])
+    why: Why
     collapsed: list[int] = Field([], description="Photos that this one stands for: GET /photos?id=…&id=…")
     vote: int = Field(0, description="+1 or −1 if this photo was voted on for this query, else 0.")
     feedback_id: int | None = Field(None, description="Of that vote; DELETE /feedback/{id} takes it back.")
@@ -200,6 +229,8 @@ class SearchHit(BaseModel):
 
 class SearchResults(BaseModel):
     query: str = Field(examples=["horses at the sea"])
+    matched: Matched
+    chips: list[ChipOut]
     query_id: int | None = Field(description="Give it to POST /feedback with a vote; null if the disk is full.")
     results: list[SearchHit]
     total_results: int
@@ -211,6 +242,8 @@ class RankedResults(BaseModel):
     query: str = Field(
         description="The words, or `image:<sha256>`, or `photo:<id>`.", examples=["horses at the sea"]
     )
+    matched: Matched
+    chips: list[ChipOut]
     query_id: int | None
     query_type: QueryKind
     results: list[SearchHit]

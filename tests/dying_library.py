@@ -21,6 +21,7 @@ from app.flows import ingest, photos
 from app.flows.services import Services
 from app.services.interfaces import Suggestion, Vectors
 from app.services.model_choice import ModelChoice
+from app.services.relevance import Relevance
 from app.settings import Settings
 from tests.conftest import picture_bytes
 
@@ -67,7 +68,7 @@ def open_library(folder: Path) -> Services:
     settings = Settings(database_url=f"sqlite:///{folder}/recollect.db", uploads_dir=folder / "uploads")
     model = StandIn()
     choice = ModelChoice(space=model.space, clip=None, reason="stand-in")
-    return assemble(settings, Models(choice, model, model, transcriber=None))
+    return assemble(settings, Models(choice, model, model, Relevance(model, ["a dog", "a cat"]), transcriber=None))
 
 
 def pictures(point: str) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -137,10 +138,12 @@ def test_filters_combine(database: Database, first: Case, second: Case) -> None:
     assert left(database, both) == by_hand(database, lambda photo: has_one(photo) and has_other(photo))
 
 
-def test_what_both_say_is_taken_from_the_first_but_tags_add_up() -> None:
-    one = PhotoFilter(owner="me", category="food", tags_all=("a",), has_location=False)
-    both = one.and_also(PhotoFilter(category="pets", tags_all=("b",), has_location=True, camera="x"))
-    assert both == PhotoFilter(owner="me", category="food", tags_all=("a", "b"), has_location=False, camera="x")
+def test_where_both_say_something_times_are_cut_and_tags_add_up_and_else_the_first_counts() -> None:
+    june, july, august = (datetime(2019, month, 1, tzinfo=UTC) for month in (6, 7, 8))
+    one = PhotoFilter("me", june, august, category="food", tags_all=("a",), has_location=False)
+    other = PhotoFilter(taken_from=july, category="pets", tags_all=("b",), has_location=True, camera="x")
+    expected = replace(one, taken_from=july, tags_all=("a", "b"), camera="x")
+    assert one.and_also(other) == expected
 
 
 def test_other_states_and_owners_are_asked_for_by_name(database: Database) -> None:

@@ -14,6 +14,8 @@ from PIL import Image
 from sqlmodel import col, delete, select
 from typer.testing import Result
 
+from app.flows.filters import PhotoFilter
+from app.flows.full_text import text_matches
 from app.flows.integrity import Kind
 from app.flows.services import Services
 from app.services.photo_store import INCOMING, MARK
@@ -223,3 +225,15 @@ def test_it_says_when_it_could_not_look(library: Running, recollect: Recollect, 
     assert "is its disk mounted?" in done.stderr
     assert recollect("check", "--delete-strays").exit_code == 2
     assert recollect("check", database_url="sqlite:////no/such/folder/r.db").exit_code == 2
+
+
+def test_a_full_text_index_that_does_not_fit_is_filled_anew(library: Running, recollect: Recollect) -> None:
+    with library.services.database.write() as session:
+        connection = session.connection()
+        connection.exec_driver_sql("DELETE FROM photo_words_data WHERE id > 10")
+        connection.exec_driver_sql("INSERT INTO photo_parts(photo_parts) VALUES ('delete-all')")
+    assert kinds(recollect("check", "--json")) == {Kind.TEXT_INDEX: 2}
+    assert recollect("check", "--repair").exit_code == 0
+    assert recollect("check").exit_code == 0
+    with library.services.database.read() as session:
+        assert text_matches(session, DOG, PhotoFilter(), 10)

@@ -64,8 +64,16 @@ def test_a_malformed_mixture_is_refused(app: Running, terms: str) -> None:
 def test_what_is_not_there_cannot_be_asked_with(app: Running) -> None:
     for terms, status in (([{"photo_id": 7}], 404), ([{"image": 0}], 400)):
         assert app.client.post("/search/mixed", data={"terms": json.dumps(terms)}).status_code == status
-    nothing = [{"text": "a"}, {"text": "a", "weight": -1}]
-    assert app.client.post("/search/mixed", data={"terms": json.dumps(nothing)}).status_code == 400
+
+
+def test_what_is_not_wanted_makes_way(library: Running) -> None:
+    """Also where nothing else is asked for."""
+    plain = names(mixed(library, {"text": "an animal"}, k=16))
+    body = mixed(library, {"text": "an animal"}, {"text": "a dog", "weight": -1}, k=16)
+    assert names(body).index(DOG) > plain.index(DOG)
+    dog = next(hit for hit in body["results"] if hit["filename"] == DOG)
+    assert dog["why"]["unwanted_factor"] < 0.5
+    assert names(mixed(library, {"text": "a dog", "weight": -1}, k=16))[-1] == DOG
 
 
 @pytest.fixture

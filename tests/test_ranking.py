@@ -14,7 +14,7 @@ RULES = RankingRules.of(Settings())
 def candidate(
     photo_id: int, similarity: float, *, vote: int = 0, category: str | None = None, age_days: float = 0
 ) -> Candidate:
-    return Candidate(photo_id, similarity, NOW - timedelta(days=age_days), category, vote)
+    return Candidate(photo_id, similarity, NOW - timedelta(days=age_days), category, vote=vote)
 
 
 def ranked(candidates: list[Candidate], rules: RankingRules = RULES) -> list[tuple[int, float]]:

@@ -224,6 +224,22 @@ def test_the_first_results_are_judged_anew_and_the_others_stay_behind(
     assert min(found[:3]) > found[3] > found[4]
 
 
+def test_a_search_shows_the_new_order(start_with: StartWith, matcher: BlipMatcher, start: StartWith) -> None:
+    app = start_with(matcher, rerank_top=3, rerank_budget_ms=60_000)
+    for name in NAMES[:5]:
+        app.upload(name)
+    plain = start().search(TEXT, k=5)
+    hits = app.search(TEXT, k=5)
+    assert {hit["photo_id"] for hit in hits[:3]} == {hit["photo_id"] for hit in plain[:3]}
+    assert [hit["photo_id"] for hit in hits[3:]] == [hit["photo_id"] for hit in plain[3:]]
+    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+    similarity = {hit["photo_id"]: hit["similarity"] for hit in plain}
+    for hit in hits[:3]:
+        match = (hit["score"] - 0.3 * similarity[hit["photo_id"]]) / 0.7
+        assert 0 <= match <= 1
+        assert hit["similarity"] == pytest.approx(similarity[hit["photo_id"]])
+
+
 def test_what_has_no_picture_keeps_its_score(start_with: StartWith) -> None:
     app = start_with(Recorded())
     (dog,) = results_of(app, [DOG], [0.4])

@@ -9,6 +9,7 @@ from app.flows.mmr import mmr_order
 from app.flows.ranking import Ranked
 from app.flows.services import Services
 from app.search_schemas import ResultOrder, SearchOptions
+from app.services.relevance import MATCH
 
 
 def arrange(services: Services, ranked: Sequence[Ranked], options: SearchOptions) -> list[Ranked]:
@@ -18,7 +19,7 @@ def arrange(services: Services, ranked: Sequence[Ranked], options: SearchOptions
         shown = _varied(services, shown, options.variety)
     if options.collapse == "burst":
         shown = collapse(services, shown)
-    return _sorted(shown, options)
+    return _sorted(_relevant(shown, options), options)
 
 
 def _varied(services: Services, ranked: list[Ranked], variety: float) -> list[Ranked]:
@@ -27,6 +28,12 @@ def _varied(services: Services, ranked: list[Ranked], variety: float) -> list[Ra
     there = [by_id[photo_id] for photo_id in ids.tolist()]
     scores = np.array([item.score for item in there], np.float32)
     return [there[row] for row in mmr_order(scores, vectors, 1 - variety, len(there))]
+
+
+def _relevant(ranked: list[Ranked], options: SearchOptions) -> list[Ranked]:
+    """In another order, what does not fit would come before what does."""
+    least = options.min_relevance or (0.0 if options.sort is ResultOrder.RELEVANCE else MATCH)
+    return [item for item in ranked if item.candidate.relevance >= least]
 
 
 def _sorted(ranked: list[Ranked], options: SearchOptions) -> list[Ranked]:

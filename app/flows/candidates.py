@@ -1,13 +1,16 @@
 """Which photos a query ranks, and what is known of each."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlmodel import Session, col, func, select
 
 from app.flows.filters import PhotoFilter
-from app.flows.nearest import IDS_A_QUERY, nearest, nearest_of, passing
+from app.flows.full_text import TextMatch, text_matches
+from app.flows.measures import Measures, measured
+from app.flows.nearest import IDS_A_QUERY, nearest, passing
+from app.flows.questions import Question
 from app.flows.ranking import Candidate
 from app.flows.services import Services
 from app.services.interfaces import Vectors
@@ -17,30 +20,28 @@ from app.telemetry import StepTimer
 MOMENT = func.coalesce(col(Photo.taken_at), col(Photo.created_at))
 
 
-@dataclass(frozen=True)
-class Question:
-    """What is asked, as it is compared with photos. Votes are kept under `text`."""
-
-    text: str
-    vector: Vectors | None  # (dim,) unit; None: everything that passes the filter, the latest first
-    filter: PhotoFilter = field(default_factory=PhotoFilter)
-    without: int | None = None  # a photo left out: the one that similar ones are asked for
+MOST_EXCLUDED = 1000  # photos looked at beside those asked for, where some may show what is not wanted
 
 
 def find_candidates(services: Services, question: Question, count: int, timer: StepTimer) -> list[Candidate]:
-    """The nearest `count` photos that pass the filter, and those of them voted on for this query."""
+    """The nearest `count` photos that pass the filter, those whose words fit best, and those voted on."""
+    if question.unwanted:
+        count += MOST_EXCLUDED
     while True:
         with timer("filter"), services.database.read() as session:
             votes = votes_on(session, question.text, question.filter.owner)
             voted = passing(session, list(votes), question.filter)
+            texts = text_matches(session, question.words, question.filter, count) if question.words else {}
+            moved = question.vector
         with timer("index"):
-            similarity = _similarity(services, question, count, voted)
+            ids = _ids(services, question, moved, count, voted | texts.keys())
+            measures = measured(services, question, moved, ids)
         with timer("database"), services.database.read() as session:
-            facts = _facts(session, similarity)
-        gone = similarity.keys() - facts.keys()
+            facts = _facts(session, ids)
+        gone = [photo_id for photo_id in ids if photo_id not in facts]
         if not gone:
-            return [_candidate(i, s, facts[i], votes.get(i)) for i, s in similarity.items()]
-        services.live_index.forget(list(gone))  # deleted by another process: search again without them
+            return [_candidate(facts[i], measures[i], texts.get(i), votes.get(i)) for i in ids]
+        services.live_index.forget(gone)  # deleted by another process: search again without them
 
 
 def votes_on(session: Session, text: str, owner: str) -> dict[int, Feedback]:
@@ -54,17 +55,14 @@ def normalized(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _similarity(services: Services, question: Question, count: int, voted: Iterable[int]) -> dict[int, float]:
-    """Cosine similarity by photo id."""
-    if question.vector is None:
-        return dict.fromkeys(_latest(services, question.filter, count), 0.0)
-    found = nearest(services, question.vector, count + (question.without is not None), question.filter)
-    missing = sorted(set(voted) - found.keys())
-    if missing:
-        found |= nearest_of(services, question.vector, len(missing), missing)
-    if question.without is not None:
-        found.pop(question.without, None)
-    return found
+def _ids(
+    services: Services, question: Question, moved: Vectors | None, count: int, also: Iterable[int]
+) -> list[int]:
+    if moved is None:
+        return _latest(services, question.filter, count)
+    found = nearest(services, moved, count + (question.without is not None), question.filter)
+    ids = dict.fromkeys([*found, *sorted(also)])
+    return [photo_id for photo_id in ids if photo_id != question.without]
 
 
 def _latest(services: Services, wanted: PhotoFilter, count: int) -> list[int]:
@@ -73,20 +71,32 @@ def _latest(services: Services, wanted: PhotoFilter, count: int) -> list[int]:
         return [photo_id for photo_id in session.exec(page.limit(count)) if photo_id is not None]
 
 
-def _facts(session: Session, ids: Iterable[int]) -> dict[int, tuple[datetime, str | None]]:
-    """Moment and the owner's category of those that are there."""
-    found: dict[int, tuple[datetime, str | None]] = {}
+@dataclass(frozen=True)
+class Facts:
+    """What its row says of one photo."""
+
+    photo_id: int
+    moment: datetime
+    category: str | None
+
+
+def _facts(session: Session, ids: Iterable[int]) -> dict[int, Facts]:
+    """Of those that are there."""
+    found: dict[int, Facts] = {}
     wanted = list(ids)
     for i in range(0, len(wanted), IDS_A_QUERY):
         part = col(Photo.id).in_(wanted[i : i + IDS_A_QUERY])
         rows = session.exec(select(col(Photo.id), MOMENT, col(Photo.category)).where(part))
-        found |= {photo_id: (moment, category) for photo_id, moment, category in rows if photo_id is not None}
+        found |= {i: Facts(i, moment, category) for i, moment, category in rows if i is not None}
     return found
 
 
-def _candidate(
-    photo_id: int, similarity: float, facts: tuple[datetime, str | None], vote: Feedback | None
-) -> Candidate:
-    moment, category = facts
-    given = (vote.vote, vote.id) if vote else (0, None)
-    return Candidate(photo_id, similarity, moment, category, *given)
+def _candidate(facts: Facts, measures: Measures, text: TextMatch | None, vote: Feedback | None) -> Candidate:
+    return Candidate(
+        **vars(facts),
+        **vars(measures),
+        text=text.score if text else 0.0,
+        text_fields=text.fields if text else (),
+        vote=vote.vote if vote else 0,
+        feedback_id=vote.id if vote else None,
+    )

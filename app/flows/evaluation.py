@@ -140,7 +140,7 @@ def ask_search(services: Services, questions: Questions, tick: Tick) -> Ranks:
 
 def found_by(services: Services, caption: str, k: int) -> list[int | None]:
     """Ids of photos, best first, as the search gives them."""
-    return [result.candidate.photo.id for result in search_text(services, caption, Scope(k=k)).results]
+    return [hit.photo.id for hit in search_text(services, caption, Scope(k=k)).results]
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 import json
 import math
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Self
@@ -33,6 +35,17 @@ class Circle:
     latitude: float
     longitude: float
     radius_km: float
+
+
+# How two filters that both say something of one thing become one.
+JOIN: dict[str, Callable[[Any, Any], Any]] = {
+    "taken_from": max,
+    "taken_before": min,
+    "added_from": max,
+    "added_before": min,
+    "tags_all": operator.add,
+    "tags_none": operator.add,
+}
 
 
 @dataclass(frozen=True)
@@ -83,11 +96,14 @@ class PhotoFilter:
         return replace(self, owner=DEFAULT_OWNER) != PhotoFilter()
 
     def and_also(self, other: Self) -> Self:
-        """Both; where both say something of the same thing, this one's word counts, and tags add up."""
+        """Both: the later beginning, the earlier end, all the tags; of other things that both name, this one's."""
         changes: dict[str, Any] = {}
-        for name in (item.name for item in fields(self) if item.name != "owner"):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            changes[name] = mine + theirs if name.startswith("tags_") else _given(name, mine, theirs)
+        for item in fields(self):
+            mine, theirs = getattr(self, item.name), getattr(other, item.name)
+            if item.name in JOIN and mine and theirs:
+                changes[item.name] = JOIN[item.name](mine, theirs)
+            elif mine == item.default:
+                changes[item.name] = theirs
         return replace(self, **changes)
 
     def conditions(self) -> list[ColumnElement[bool]]:
@@ -146,11 +162,6 @@ def shown_tags() -> ColumnElement[Any]:
     """The owner's tags as JSON text, else the suggested ones."""
     own = cast(col(Photo.tags), String)
     return func.coalesce(func.nullif(own, "[]"), cast(col(Photo.suggested_tags), String))
-
-
-def _given(name: str, mine: Any, theirs: Any) -> Any:
-    default = PhotoFilter.__dataclass_fields__[name].default
-    return theirs if mine == default else mine
 
 
 def _tagged(tag: str) -> ColumnElement[bool]:

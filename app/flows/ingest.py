@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from app.services.interfaces import Suggestion, Vectors
 from app.services.looks import look_of
 from app.services.metadata_values import merged_tags
 from app.services.photo_metadata import read_metadata
+from app.services.places import name_place
 from app.tables import DEFAULT_OWNER, Embedding, Photo
 from app.telemetry import StepTimer
 
@@ -199,7 +200,7 @@ def _own_words(item: NewItem) -> dict[str, Any]:
 
 
 def _text_row(item: NewItem) -> Photo:
-    return Photo(**_own_words(item), taken_at=item.taken_at, latitude=item.latitude, longitude=item.longitude)
+    return Photo(**_own_words(item), taken_at=item.taken_at, **_placed(item.latitude, item.longitude))
 
 
 def _photo_row(item: NewItem, sha256: str, size: int, decoded: DecodedImage, suggestion: Suggestion) -> Photo:
@@ -234,11 +235,17 @@ def _told(item: NewItem, decoded: DecodedImage) -> dict[str, Any]:
         "tags": merged_tags(item.tags, said.keywords),
         "taken_at": taken_at,
         "utc_offset_min": utc_offset_min,
-        "latitude": latitude,
-        "longitude": longitude,
+        **_placed(latitude, longitude),
         "camera": said.camera,
         "lens": said.lens,
     }
+
+
+def _placed(latitude: float | None, longitude: float | None) -> dict[str, Any]:
+    """The fields of a position, with its names."""
+    if latitude is None or longitude is None:
+        return {}
+    return {"latitude": latitude, "longitude": longitude, **asdict(name_place(latitude, longitude))}
 
 
 def _insert(services: Services, photo: Photo, vector: Vectors) -> Added:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import text
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Mapped
 from sqlmodel import Session, col, delete, func, select
 from sqlmodel.sql.expression import SelectOfScalar
@@ -21,6 +22,7 @@ from app.errors import BrokenMedia, FileNotStored, TooLarge, UnsupportedMedia
 from app.flows.ingest import NewItem, add_item
 from app.flows.originals import is_named, settle
 from app.flows.services import Services
+from app.migrations import full_text
 from app.services.photo_store import INCOMING, LocalPhotoStore, is_held
 from app.services.staging import STAGED
 from app.services.thumbnails import THUMBNAILS
@@ -43,6 +45,7 @@ class Kind(StrEnum):
     ORPHAN_THUMBNAIL = "orphan-thumbnail"
     LEFTOVER = "leftover"
     DATABASE = "database"
+    TEXT_INDEX = "text-index"
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ def check(library: Library, *, fast: bool = False, tick: Callable[[], None] = no
     under way is looked at again. Raises: StorageMissing, sqlalchemy.exc.SQLAlchemyError, OSError.
     """
     yield from check_database(library.database)
+    yield from check_text_index(library.database)
     yield from check_originals(library.database, library.store, fast=fast, tick=tick)
     yield from check_files(library.database, library.store)
     yield from check_thumbnails(library.database, library.store)
@@ -106,6 +110,20 @@ def check_database(database: Database) -> Iterator[Finding]:
         for (line,) in session.connection().execute(text("PRAGMA integrity_check")):
             if line != "ok":
                 yield Finding(Kind.DATABASE, detail=line)
+
+
+def check_text_index(database: Database) -> Iterator[Finding]:
+    """Full-text tables that are damaged, or lack a photo or hold one too many; some 0.6 s for 100,000 photos."""
+    for table in full_text.TABLES:
+        try:
+            with database.log() as session:  # FTS5 takes its check for a write
+                connection = session.connection()
+                if full_text.has_full_text(connection) and not full_text.is_whole(connection, table):
+                    yield Finding(Kind.TEXT_INDEX, detail=f"{table} does not hold the same photos as the library")
+        except OperationalError:
+            raise
+        except DatabaseError:
+            yield Finding(Kind.TEXT_INDEX, detail=f"{table} is damaged")
 
 
 def check_originals(
@@ -274,6 +292,10 @@ def repair(services: Services, finding: Finding, *, delete_strays: bool = False)
     if finding.kind is Kind.ORPHAN_THUMBNAIL:
         (services.settings.uploads_dir / finding.path).unlink(missing_ok=True)
         return "deleted"
+    if finding.kind is Kind.TEXT_INDEX:
+        with services.database.write() as session:
+            full_text.refill(session.connection())
+        return "filled anew"
     if finding.kind is Kind.ORPHAN_VECTOR:
         with services.database.write() as session:
             session.exec(delete(Embedding).where(col(Embedding.photo_id) == finding.photo_id))

@@ -1,15 +1,16 @@
-"""Gives photos of older versions what newer ones get when they come in: a perceptual hash and a placeholder."""
+"""Gives photos of older versions what newer ones get when they come in: hash, placeholder, names of the place."""
 
 import logging
 import threading
-from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
-from sqlmodel import col, func, select, update
+from sqlmodel import and_, col, func, or_, select, update
 
 from app.errors import AppError
 from app.flows.services import Services, Serving
 from app.services.looks import Look, look_of
+from app.services.places import PlaceName, name_place
 from app.services.thumbnails import GRID_SIZE
 from app.tables import Photo
 
@@ -20,6 +21,8 @@ PAUSE_S = 0.2  # between two, so that searches and uploads hardly notice
 RETRY_S = 10.0  # after a database that is locked or missing for a while
 
 WITHOUT_LOOK = (col(Photo.sha256).is_not(None), col(Photo.phash).is_(None))
+# Far from everything there is no name, and each start finds that again.
+WITHOUT_PLACE = (col(Photo.latitude).is_not(None), col(Photo.country).is_(None))
 
 
 def count_without_look(services: Services, owner: str) -> int:
@@ -54,43 +57,54 @@ class LookFiller:
                     return
                 pause = PAUSE_S
             except Exception:
-                logger.exception("Could not fill in perceptual hashes; trying again in %g s.", RETRY_S)
+                logger.exception("Could not fill in hashes and places; trying again in %g s.", RETRY_S)
                 pause = RETRY_S
 
     def _step(self) -> bool:
         """One batch; False: there was none left."""
         with self._serving.use() as services:
-            photos = _without_look(services, self._below)
-            looks = {photo_id: self._look(services, sha256) for photo_id, sha256 in photos}
-            _store(services, looks)
+            photos = _unfilled(services, self._below)
+            found = {photo.id: self._missing(services, photo) for photo in photos if photo.id}
+            _store(services, found)
         if photos:
-            self._below = photos[-1][0]
+            self._below = photos[-1].id
         return bool(photos)
 
-    def _look(self, services: Services, sha256: str) -> Look | None:
-        """Of the thumbnail, which is made if it is not there; None if that is not possible, or time is up."""
+    def _missing(self, services: Services, photo: Photo) -> dict[str, Any]:
+        """The columns that can be filled; none if time is up."""
         if self._stop.is_set():
-            return None
-        try:
-            return look_of(services.decode(services.thumbnails.path(sha256, GRID_SIZE).read_bytes()).image)
-        except (AppError, OSError) as error:
-            logger.warning("Original %s cannot be looked at: %s", sha256, error)
-            return None
+            return {}
+        look = _look(services, photo.sha256) if photo.sha256 and photo.phash is None else None
+        place = _place(photo)
+        return (asdict(look) if look else {}) | (asdict(place) if place else {})
 
 
-def _without_look(services: Services, below: int | None) -> Sequence[tuple[int, str]]:
-    """Ids and SHA-256 of the newest ones below an id."""
-    wanted = select(col(Photo.id), col(Photo.sha256)).where(*WITHOUT_LOOK).order_by(col(Photo.id).desc())
+def _look(services: Services, sha256: str) -> Look | None:
+    """Of the thumbnail, which is made if it is not there; None if that is not possible."""
+    try:
+        return look_of(services.decode(services.thumbnails.path(sha256, GRID_SIZE).read_bytes()).image)
+    except (AppError, OSError) as error:
+        logger.warning("Original %s cannot be looked at: %s", sha256, error)
+        return None
+
+
+def _unfilled(services: Services, below: int | None) -> list[Photo]:
+    """The newest ones below an id."""
+    wanted = select(Photo).where(or_(and_(*WITHOUT_LOOK), and_(*WITHOUT_PLACE))).order_by(col(Photo.id).desc())
     if below is not None:
         wanted = wanted.where(col(Photo.id) < below)
     with services.database.read() as session:
-        return [
-            (photo_id, sha256) for photo_id, sha256 in session.exec(wanted.limit(BATCH)) if photo_id and sha256
-        ]
+        return list(session.exec(wanted.limit(BATCH)))
 
 
-def _store(services: Services, looks: dict[int, Look | None]) -> None:
+def _place(photo: Photo) -> PlaceName | None:
+    if photo.country or photo.latitude is None or photo.longitude is None:
+        return None
+    return name_place(photo.latitude, photo.longitude)
+
+
+def _store(services: Services, found: dict[int, dict[str, Any]]) -> None:
     with services.database.log() as session:
-        for photo_id, look in looks.items():
-            if look:
-                session.exec(update(Photo).where(col(Photo.id) == photo_id).values(**asdict(look)))
+        for photo_id, values in found.items():
+            if values:
+                session.exec(update(Photo).where(col(Photo.id) == photo_id).values(**values))

@@ -5,19 +5,24 @@ from collections.abc import Sequence
 
 from app.errors import InvalidRequest
 from app.flows.photos import get_embedding, get_photo
+from app.flows.questions import Part
 from app.flows.services import OVERSAMPLING, Services
 from app.search_schemas import Crop, MixedTerm
 from app.services.interfaces import Vectors
+from app.services.relevance import QueryForm
 from app.tables import DEFAULT_OWNER
 
 
-def term_vectors(services: Services, terms: Sequence[MixedTerm], pictures: Sequence[bytes]) -> list[Vectors]:
-    """(dim,) unit vectors. `pictures` are those that terms name by number.
+def term_parts(services: Services, terms: Sequence[MixedTerm], pictures: Sequence[bytes]) -> list[Part]:
+    """`pictures` are those that terms name by number.
 
     Raises: InvalidRequest (no such picture, or a photo without a vector yet), PhotoNotFound, what decoding a
     picture raises, Overloaded, EncoderFailed.
     """
-    return [_vector(services, term, pictures) for term in terms]
+    forms = [QueryForm.PICTURE if term.text is None else QueryForm.WORDS for term in terms]
+    return [
+        Part(_vector(services, term, pictures), term.weight, form) for term, form in zip(terms, forms, strict=True)
+    ]
 
 
 def _vector(services: Services, term: MixedTerm, pictures: Sequence[bytes]) -> Vectors:

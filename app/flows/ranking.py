@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from app.flows.fusion import fused
 from app.settings import Settings
 
 
@@ -17,6 +18,11 @@ class Candidate:
     similarity: float  # cosine with the query, −1..1; 0 where nothing was asked but filters
     moment: datetime  # taken, or else added
     category: str | None = None  # the owner's, not the suggested one
+    learned: float = 0.0  # what votes on this query and on similar ones add to the similarity
+    text: float = 0.0  # how much of the query its words hold, 0..1
+    text_fields: tuple[str, ...] = ()  # where they stand
+    relevance: float = 1.0  # probability that it is what was asked for
+    unwanted_factor: float = 1.0  # how likely it is that it does not show what is not wanted
     vote: int = 0  # the newest vote on this photo for this query
     feedback_id: int | None = None  # of that vote
 
@@ -65,10 +71,11 @@ def best_first(ranked: Sequence[Ranked]) -> list[Ranked]:
 
 
 def _scored(candidate: Candidate, rules: RankingRules, now: datetime) -> Ranked:
-    """Cosine clipped to 0..1, times the vote, faded by age."""
+    """Similarity and words together, times the vote, faded by age."""
     vote = {1: rules.up_vote, 0: 1.0, -1: rules.down_vote}[candidate.vote]
     recency = _recency(candidate, rules, now)
-    score = min(1.0, max(0.0, candidate.similarity) * vote * recency)
+    fit = fused(candidate.similarity + candidate.learned, candidate.text)
+    score = min(1.0, fit * candidate.unwanted_factor * vote * recency)
     return Ranked(candidate, score, vote_factor=vote, recency_factor=recency)
 
 

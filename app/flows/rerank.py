@@ -3,11 +3,15 @@
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from PIL import Image
+from sqlmodel import col, select
 
 from app.errors import AppError
+from app.flows.ranking import Ranked, best_first
 from app.flows.services import Services
+from app.tables import Photo
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +48,20 @@ def reranked(services: Services, text: str, results: Sequence[Result]) -> list[f
         MATCH_WEIGHT * (matches.get(photo_id, score) if place < len(first) else 0.0) + (1 - MATCH_WEIGHT) * score
         for place, (photo_id, _, score) in enumerate(results)
     ]
+
+
+def rerank(services: Services, words: str, ranked: Sequence[Ranked]) -> list[Ranked]:
+    """The same results in the order of their new scores; see reranked."""
+    if services.reranker is None or not words:
+        return list(ranked)
+    first = [item.candidate.photo_id for item in ranked[: services.settings.rerank_top]]
+    with services.database.read() as session:
+        stored = dict(session.exec(select(Photo.id, Photo.sha256).where(col(Photo.id).in_(first))).all())
+    results = [(item.candidate.photo_id, stored.get(item.candidate.photo_id), item.score) for item in ranked]
+    scores = reranked(services, words, results)
+    if scores is None:
+        return list(ranked)
+    return best_first([replace(item, score=score) for item, score in zip(ranked, scores, strict=True)])
 
 
 def _pictures(services: Services, results: Sequence[Result], deadline: float) -> dict[int, Image.Image] | None:

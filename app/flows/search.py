@@ -4,24 +4,27 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-import numpy as np
 from pydantic import TypeAdapter
 from sqlalchemy import insert
 from sqlalchemy.exc import OperationalError
 from sqlmodel import col, select
 
-from app.errors import CapabilityMissing, InvalidRequest
+from app.errors import CapabilityMissing
 from app.flows.arrange import arrange
-from app.flows.candidates import Question, find_candidates
+from app.flows.candidates import find_candidates
 from app.flows.filters import PhotoFilter
-from app.flows.mixed import name_of, photo_vector, picture_vector, term_vectors
+from app.flows.library_names import library_names
+from app.flows.mixed import name_of, photo_vector, picture_vector, term_parts
 from app.flows.paging import freeze, thaw
+from app.flows.query_language import Chip, plain, understand
+from app.flows.questions import Part, Question, ask
 from app.flows.ranking import Candidate, Ranked, RankingRules, rank
+from app.flows.rerank import rerank
 from app.flows.services import Services
 from app.search_schemas import Crop, MixedTerm, SearchOptions
 from app.services.audio import decode_audio
 from app.services.interfaces import Transcript
-from app.services.query_vector import combined
+from app.services.relevance import MATCH, QueryForm
 from app.tables import Photo, QueryKind, SearchQuery, utc_now
 from app.telemetry import StepTimer
 
@@ -44,6 +47,8 @@ class About:
     query: str  # the words, or what names the picture; votes on the results are kept under it
     kind: QueryKind
     query_id: int | None
+    matched: bool = True  # whether anything in the library is what was asked for
+    chips: tuple[Chip, ...] = ()  # what was read as a filter
 
 
 @dataclass(frozen=True)
@@ -64,11 +69,20 @@ class Answer:
 
 
 def search_text(services: Services, text: str, scope: Scope) -> Answer:
-    """Photos by words. Raises: Overloaded, EncoderFailed."""
+    """Photos by words; what of them can be read as a filter is one. Raises: Overloaded, EncoderFailed."""
     timer = StepTimer(services.telemetry)
+    question = _understood(services, text, scope, timer)
+    return _answer(services, QueryKind.TEXT, question, scope, timer)
+
+
+def _understood(services: Services, text: str, scope: Scope, timer: StepTimer) -> Question:
+    with timer("understand"), services.database.read() as session:
+        names = None if scope.options.plain else library_names(session, scope.filter.owner)
+        read = plain(text) if names is None else understand(text, utc_now(), names)
     with timer("encode"):
-        vector = services.encoder.encode_texts([text])[0]
-    return _answer(services, QueryKind.TEXT, Question(text, vector, scope.filter), scope, timer)
+        vectors = services.encoder.encode_texts([term.text for term in read.terms])
+    parts = [Part(vector, term.weight) for vector, term in zip(vectors, read.terms, strict=True)]
+    return ask(text, parts, scope.filter.and_also(read.filter), read.words, read.chips)
 
 
 def search_image(services: Services, data: bytes, scope: Scope, crop: Crop | None = None) -> Answer:
@@ -76,7 +90,8 @@ def search_image(services: Services, data: bytes, scope: Scope, crop: Crop | Non
     timer = StepTimer(services.telemetry)
     with timer("encode"):
         vector = picture_vector(services, data, crop)
-    question = Question(name_of([MixedTerm(image=0, crop=crop)], [data]), vector, scope.filter)
+    parts = [Part(vector, form=QueryForm.PICTURE)]
+    question = ask(name_of([MixedTerm(image=0, crop=crop)], [data]), parts, scope.filter)
     return _answer(services, QueryKind.IMAGE, question, scope, timer)
 
 
@@ -86,7 +101,7 @@ def search_similar(services: Services, photo_id: int, scope: Scope, crop: Crop |
     with timer("encode"):
         vector = photo_vector(services, photo_id, crop, scope.filter.owner)
     name = name_of([MixedTerm(photo_id=photo_id, crop=crop)], [])
-    question = Question(name, vector, scope.filter, without=photo_id)
+    question = replace(ask(name, [Part(vector, form=QueryForm.PICTURE)], scope.filter), without=photo_id)
     return _answer(services, QueryKind.SIMILAR, question, scope, timer)
 
 
@@ -102,24 +117,19 @@ def search_voice(services: Services, data: bytes, scope: Scope) -> Answer:
         samples = decode_audio(data, services.settings.max_audio_s)
     with timer("transcribe"):
         transcript = services.transcriber.transcribe(samples)
-    with timer("encode"):
-        vector = services.encoder.encode_texts([transcript.text])[0]
-    answer = _answer(services, QueryKind.VOICE, Question(transcript.text, vector, scope.filter), scope, timer)
+    question = _understood(services, transcript.text, scope, timer)
+    answer = _answer(services, QueryKind.VOICE, question, scope, timer)
     return replace(answer, transcript=transcript)
 
 
 def search_mixed(
     services: Services, terms: Sequence[MixedTerm], pictures: Sequence[bytes], scope: Scope
 ) -> Answer:
-    """Photos by words, photos and pictures together, each with its weight. Raises: see mixed.term_vectors."""
+    """Photos by words, photos and pictures together, each with its weight. Raises: see mixed.term_parts."""
     timer = StepTimer(services.telemetry)
     with timer("encode"):
-        vectors = term_vectors(services, terms, pictures)
-    try:
-        vector = combined(np.stack(vectors), [term.weight for term in terms])
-    except ValueError as error:
-        raise InvalidRequest(str(error)) from None
-    question = Question(name_of(terms, pictures), vector, scope.filter)
+        parts = term_parts(services, terms, pictures)
+    question = ask(name_of(terms, pictures), parts, scope.filter)
     return _answer(services, QueryKind.MIXED, question, scope, timer)
 
 
@@ -132,7 +142,8 @@ def _answer(services: Services, kind: QueryKind, question: Question, scope: Scop
         results = with_photos(services, ranked[: scope.k])
     with timer("log"):
         query_id = _log(services, kind, question.text, len(results), timer.total_ms)
-        about = About(question.text, kind, query_id)
+        matched = any(item.candidate.relevance >= MATCH for item in ranked)
+        about = About(question.text, kind, query_id, matched, question.chips)
         cursor = freeze(services, asdict(about), ranked, scope.k) if scope.options.paged else None
     logger.info("search %s results=%d %s", kind, len(results), timer)
     return Answer(about, results, timer.total_ms, timer.ms.get("encode", 0.0), next_cursor=cursor)
@@ -165,11 +176,11 @@ def _ranked(
     services: Services, question: Question, candidates: Sequence[Candidate], options: SearchOptions
 ) -> list[Ranked]:
     if question.vector is None:
-        return [Ranked(candidate, score=1.0) for candidate in candidates]
+        return [Ranked(candidate, score=candidate.unwanted_factor) for candidate in candidates]
     rules = RankingRules.of(services.settings)
     if options.recency is not None:
         rules = replace(rules, recency_weight=options.recency)
-    return rank(candidates, rules, utc_now())
+    return rerank(services, question.words, rank(candidates, rules, utc_now()))
 
 
 def _log(services: Services, kind: QueryKind, text: str, results: int, latency_ms: float) -> int | None:

@@ -16,6 +16,7 @@ from app.services.inference_thread import InferenceThreads
 from app.services.interfaces import PhotoStore, Reranker, Suggestion, Vectors
 from app.services.keyed_lock import KeyedLock
 from app.services.model_choice import ModelChoice
+from app.services.relevance import Relevance
 from app.services.staging import Staging
 from app.services.thumbnails import Thumbnailer
 from app.settings import Settings
@@ -63,6 +64,7 @@ class Services:
     model_choice: ModelChoice
     encoder: BatchedEncoder
     tagger: PhotoTagger
+    relevance: Relevance
     index: FaissIndex
     live_index: LiveIndex
 

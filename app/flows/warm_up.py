@@ -7,10 +7,14 @@ import time
 import numpy as np
 from PIL import Image
 
+from app.flows.library_names import library_names
 from app.flows.services import Services, Serving
 from app.services.looks import look_of
+from app.tables import DEFAULT_OWNER
 
 logger = logging.getLogger(__name__)
+
+NAMES_KEPT_S = 300
 
 
 def warm_up(services: Services) -> None:
@@ -26,6 +30,13 @@ def warm_up(services: Services) -> None:
     services.index.search(np.concatenate([image, words]), 1)
     if services.reranker:
         services.reranker.match("warm-up", [picture], time.monotonic() + services.settings.inference_timeout_s)
+    warm_names(services)
+
+
+def warm_names(services: Services) -> None:
+    """What the search box looks names up in; changes to it are known a while later."""
+    with services.database.read() as session:
+        library_names(session, DEFAULT_OWNER, NAMES_KEPT_S)
 
 
 class KeepWarm:

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import SQLModel
 
 import app.tables  # noqa: F401 — fills SQLModel.metadata
+from app.migrations import full_text
 
 FIRST = "0001"  # the tables of 0.1.0, which named no version yet
 NEWEST = "0003"
@@ -30,6 +31,7 @@ def bring_up_to_date(engine: Engine) -> None:
         version = _version(connection)
         if version is None:
             SQLModel.metadata.create_all(connection)
+            full_text.create(connection)
             _stamp(connection, NEWEST)
         elif version != NEWEST:
             _stamp(connection, version)

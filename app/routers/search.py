@@ -1,5 +1,6 @@
 """The four searches: by words, by a picture, by a stored photo, by voice."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, Query, UploadFile
@@ -9,11 +10,13 @@ from app.dependencies import ServicesDep
 from app.errors import InvalidRequest
 from app.flows import search
 from app.flows.filters import PhotoFilter
+from app.flows.ranking import Ranked
 from app.flows.services import Services
 from app.problems import problem_responses
 from app.routers.photos import FilterDep, read_upload
 from app.schemas import MAX_ID, CleanText, photo_fields
 from app.search_schemas import (
+    ChipOut,
     Crop,
     MixedTerm,
     RankedResults,
@@ -21,6 +24,7 @@ from app.search_schemas import (
     SearchOptions,
     SearchResults,
     VoiceResults,
+    Why,
 )
 from app.services.decode import ACCEPTED
 
@@ -187,6 +191,8 @@ def answer_fields(answer: search.Answer) -> dict[str, Any]:
     hits = [_hit(hit, rank) for rank, hit in enumerate(answer.results, answer.first_rank)]
     return {
         "query": answer.about.query,
+        "matched": answer.about.matched,
+        "chips": [ChipOut(**asdict(chip)) for chip in answer.about.chips],
         "query_id": answer.about.query_id,
         "query_type": answer.about.kind,
         "results": hits,
@@ -208,7 +214,14 @@ def _hit(hit: search.Hit, rank: int) -> SearchHit:
         score=hit.ranked.score,
         similarity=candidate.similarity,
         distance=1 - candidate.similarity,
+        relevance=candidate.relevance,
+        why=_why(hit.ranked),
         vote=candidate.vote,
         feedback_id=candidate.feedback_id,
         collapsed=list(hit.ranked.collapsed),
     )
+
+
+def _why(ranked: Ranked) -> Why:
+    parts = vars(ranked.candidate) | vars(ranked)
+    return Why(**{name: parts[name] for name in Why.model_fields})

@@ -1,4 +1,4 @@
-"""Vectors that follow from a model alone: shipped with the service, or encoded once and kept in a file."""
+"""Vectors that follow from a model and fixed words: shipped with the service, or encoded once and kept."""
 
 import logging
 import os

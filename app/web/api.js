@@ -11,11 +11,12 @@ export class Problem extends Error {
 }
 
 export const photoPage = (limit, cursor, signal) => call("GET", "/photos", { query: { limit, cursor }, signal });
-export const searchText = (q, k, signal) => call("GET", "/search/text", { query: { q, k }, signal });
-export const searchImage = (file, k, signal) => call("POST", "/search/image", { query: { k }, file, signal });
-export const searchVoice = (file, k, signal) => call("POST", "/search/voice", { query: { k }, file, signal });
+export const searchText = (q, k, signal) => call("GET", "/search/text", { query: { q, k, paged: true }, signal });
+export const searchImage = (file, k, signal) => call("POST", "/search/image", { query: { k, paged: true }, file, signal });
+export const searchVoice = (file, k, signal) => call("POST", "/search/voice", { query: { k, paged: true }, file, signal });
 export const searchSimilar = (id, k, signal) =>
-  call("POST", "/search/image-to-image", { query: { reference_photo_id: id, top_k: k }, signal });
+  call("POST", "/search/image-to-image", { query: { reference_photo_id: id, top_k: k, paged: true }, signal });
+export const searchPage = (cursor, k, signal) => call("GET", "/search/page", { query: { cursor, k }, signal });
 export const addVote = (vote) => call("POST", "/feedback", { json: vote });
 export const removeVote = (id) => call("DELETE", `/feedback/${id}`);
 export const deletePhoto = (id) => call("DELETE", `/photo/${id}`);

@@ -1,13 +1,12 @@
 /** The page: which photos are shown, and how words, pictures and voice ask for them. */
 
-import { health, photoPage, searchImage, searchSimilar, searchText, searchVoice, thumbnail } from "./api.js";
+import { health, photoPage, searchImage, searchPage, searchSimilar, searchText, searchVoice, thumbnail } from "./api.js";
 import { idOf, makeCard, nameOf } from "./cards.js";
 import { Lightbox } from "./lightbox.js";
 import { startRecording, whyNot } from "./microphone.js";
 import { Uploads, droppedFiles } from "./uploads.js";
 
 const PAGE = 48;
-const MAX_K = 1000;
 
 const part = (id) => document.getElementById(id);
 const box = part("words");
@@ -15,7 +14,7 @@ const grid = part("photos");
 const more = part("more");
 const mic = part("by-voice");
 
-/** What the page shows now: `next` continues it (a cursor or a larger k), null at its end. */
+/** What the page shows now: `next` is a cursor that continues it, null at its end. */
 const now = { view: null, next: null, total: 0, loading: new AbortController(), recorder: null, voice: true };
 const queryPictures = new Map();
 
@@ -31,43 +30,42 @@ const libraryView = {
   },
 };
 
-/** `ask(k, signal)` sends the search; `picture` is the address of the picture it was asked with. */
+/** `ask(signal)` sends the search; `picture` is the address of the picture it was asked with. */
 function searchView({ heading, words = "", picture = null, ask }) {
-  const load = async (signal, k) => pageOf(await ask(k ?? PAGE, signal), k ?? PAGE);
+  const load = async (signal, cursor) => pageOf(await (cursor ? searchPage(cursor, PAGE, signal) : ask(signal)));
   return { heading, words, picture, load };
 }
 
-function pageOf(answer, k, note = resultNote(answer)) {
-  const next = answer.results.length === k && k + PAGE <= MAX_K ? k + PAGE : null;
-  return { photos: answer.results, answer, next, note };
+function pageOf(answer, note = resultNote(answer)) {
+  return { photos: answer.results, answer, next: answer.next_cursor, note };
 }
 
 const wordsView = (words) =>
-  searchView({ heading: `“${words}”`, words, ask: (k, signal) => searchText(words, k, signal) });
+  searchView({ heading: `“${words}”`, words, ask: (signal) => searchText(words, PAGE, signal) });
 
 const similarView = (id, name) =>
   searchView({
     heading: name ? `Similar to ${name}` : "Similar photos",
     picture: thumbnail(id, 160),
-    ask: (k, signal) => searchSimilar(id, k, signal),
+    ask: (signal) => searchSimilar(id, PAGE, signal),
   });
 
 const pictureView = (file) =>
   searchView({
     heading: `Similar to ${file.name}`,
     picture: URL.createObjectURL(file),
-    ask: (k, signal) => searchImage(file, k, signal),
+    ask: (signal) => searchImage(file, PAGE, signal),
   });
 
 /** Becomes a search by words once the words are known, so that its link can be kept and shared. */
 function voiceView(file) {
   const view = { heading: "", words: "" };
-  view.load = async (signal, k) => {
-    if (k) return pageOf(await searchText(view.words, k, signal), k);
+  view.load = async (signal, cursor) => {
+    if (cursor) return pageOf(await searchPage(cursor, PAGE, signal));
     const answer = await searchVoice(file, PAGE, signal);
     view.words = answer.transcription;
     view.heading = `“${view.words}”`;
-    return pageOf(answer, PAGE, `I heard: “${view.words}” · ${resultNote(answer)}`);
+    return pageOf(answer, `I heard: “${view.words}” · ${resultNote(answer)}`);
   };
   return view;
 }
@@ -77,6 +75,7 @@ const libraryNote = () => (now.total ? counted(now.total, "photo", "photos") : "
 
 function resultNote(answer) {
   if (!answer.results.length) return "Nothing in the library matches.";
+  if (!answer.matched) return "Nothing in the library fits; these are the least unlike.";
   return `${counted(answer.results.length, "result", "results")}, best first · ${Math.round(answer.latency_ms)} ms`;
 }
 
@@ -145,10 +144,27 @@ function showHead(view) {
 
 function showPage(view, page) {
   grid.replaceChildren();
+  showChips(page.answer?.chips ?? []);
   append(page);
   say(page.note);
   scrollTo({ top: 0 });
   if (document.activeElement === document.body && view !== libraryView) grid.focus({ preventScroll: true });
+}
+
+/** What of the words was read as a filter; pressing one asks again without it. */
+function showChips(chips) {
+  const list = part("chips");
+  list.replaceChildren(...chips.map(makeChip));
+  list.hidden = !chips.length;
+}
+
+function makeChip(chip) {
+  const item = part("chip").content.firstElementChild.cloneNode(true);
+  const button = item.querySelector("button");
+  item.querySelector("span").textContent = chip.label;
+  button.setAttribute("aria-label", `Search without: ${chip.label}`);
+  button.addEventListener("click", () => (chip.without ? go(wordsAddress({ words: chip.without })) : goHome()));
+  return item;
 }
 
 function append(page) {
@@ -164,6 +180,7 @@ function append(page) {
 
 function clear() {
   grid.replaceChildren();
+  showChips([]);
   more.hidden = true;
   part("dropzone").hidden = now.view !== libraryView;
 }

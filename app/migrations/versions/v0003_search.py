@@ -1,7 +1,9 @@
-"""Names of places, text in pictures, albums, and rankings that later pages go on with."""
+"""Names of places, text in pictures, full-text search, albums, and rankings that later pages go on with."""
 
 import sqlalchemy as sa
 from alembic import op
+
+from app.migrations import full_text
 
 revision = "0003"
 down_revision = "0002"
@@ -33,3 +35,4 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.DateTime(), nullable=False),
         sqlite_autoincrement=True,
     )
+    full_text.create(op.get_bind())
