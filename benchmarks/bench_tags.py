@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.services.embedded_encoder import EmbeddedEncoder
-from app.services.interfaces import Scores, Vectors
+from app.services.interfaces import ImageTextEncoder, Scores, Vectors
 from app.services.tagger import Concept, Tagger, closure, concept_vectors, softmax
 from benchmarks import results
 
@@ -151,11 +151,16 @@ def read_captions(path: Path) -> dict[str, str]:
     words: dict[str, str] = defaultdict(lambda: " ")
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            words[row["image_filename"]] += " ".join(re.findall("[a-z]+", row["caption"].lower())) + " "
+            words[row["image_filename"]] += plain_words(row["caption"])[1:]
     return dict(sorted(words.items()))
 
 
-def encode(encoder: EmbeddedEncoder, paths: Sequence[Path]) -> Vectors:
+def plain_words(caption: str) -> str:
+    """Lower-case words, each between spaces."""
+    return f" {' '.join(re.findall('[a-z]+', caption.lower()))} "
+
+
+def encode(encoder: ImageTextEncoder, paths: Sequence[Path]) -> Vectors:
     return np.concatenate(
         [
             encoder.encode_images([Image.open(path).convert("RGB") for path in batch])

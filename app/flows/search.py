@@ -13,6 +13,7 @@ from app.errors import CapabilityMissing
 from app.flows.arrange import arrange
 from app.flows.candidates import find_candidates
 from app.flows.filters import PhotoFilter
+from app.flows.fusion import text_weight
 from app.flows.library_names import library_names
 from app.flows.mixed import name_of, photo_vector, picture_vector, term_parts
 from app.flows.paging import freeze, thaw
@@ -177,7 +178,7 @@ def _ranked(
 ) -> list[Ranked]:
     if question.vector is None:
         return [Ranked(candidate, score=candidate.unwanted_factor) for candidate in candidates]
-    rules = RankingRules.of(services.settings)
+    rules = replace(RankingRules.of(services.settings), text_weight=text_weight(services.encoder.logit_scale))
     if options.recency is not None:
         rules = replace(rules, recency_weight=options.recency)
     return rerank(services, question.words, rank(candidates, rules, utc_now()))
