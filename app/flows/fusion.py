@@ -32,6 +32,6 @@ def fused(similarity: float | Scores, text: float | Scores, weight: float = TEXT
     which it does where ranks are put together. What a match adds to a small cosine is weight · text, as in a
     convex combination (Bruch et al. 2023), and it cannot reach over 1. benchmarks/bench_fusion.py compares them.
     """
-    clipped: Any = np.clip(similarity, 0, 1)
-    score: float | Scores = 1 - (1 - clipped) * (1 - weight * text)
+    seen: Any = similarity.clip(0, 1) if isinstance(similarity, np.ndarray) else min(1.0, max(0.0, similarity))
+    score: float | Scores = seen + (1 - seen) * weight * text
     return score
