@@ -14,7 +14,7 @@ from fastapi.security import APIKeyHeader
 
 from app.database import Database
 from app.errors import AdminOnly
-from app.flows import imports
+from app.flows import heat_maps, imports
 from app.flows.live_index import LiveIndex
 from app.flows.model_changes import REQUEST, in_use
 from app.flows.originals import mend, recognise
@@ -158,6 +158,7 @@ def assemble(settings: Settings, models: Models) -> Services:
         staging=Staging(settings.uploads_dir / STAGED, settings.uploads_dir / INCOMING),
         thumbnails=Thumbnailer(settings.uploads_dir / THUMBNAILS, store, decoder),
         photo_locks=KeyedLock(),
+        heat_map_slots=threading.BoundedSemaphore(heat_maps.AT_ONCE),
         serving=serving,
         queue_changed=threading.Event(),
         **_of_space(settings, database, threads, models.choice, models.encoder, models.tagger, models.relevance),

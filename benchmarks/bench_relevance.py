@@ -220,9 +220,8 @@ def halves(queries: Queries, photos: int, seed: int) -> list[Shown]:
 
 
 def _shown(queries: Queries, asked: NDArray[np.bool_], library: NDArray[np.int64]) -> Shown:
-    cosines, evidence, grades = (
-        values[asked][:, library] for values in (queries.cosines, queries.evidence, queries.grades)
-    )
+    cosines, evidence = queries.cosines[asked][:, library], queries.evidence[asked][:, library]
+    grades = queries.grades[asked][:, library]
     best = np.argsort(-cosines, axis=1)[:, :SHOWN]
     first = {"cosine": np.take_along_axis(cosines, best, 1), "evidence": np.take_along_axis(evidence, best, 1)}
     right = np.take_along_axis(grades, best, 1)

@@ -1,4 +1,4 @@
-"""Votes move later results of this query and of similar ones, and nothing else; taken back, they leave no trace."""
+"""Votes move later results of this query and of similar ones, and nothing else; taken back, they are gone."""
 
 from collections.abc import Callable
 

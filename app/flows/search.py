@@ -185,7 +185,7 @@ def _ranked(
 
 
 def _kept(unwanted_factor: float) -> float:
-    """Where nothing is asked for but that photos do not show something, those that most likely do not are equal."""
+    """Where nothing is asked for but that something is not shown, photos that do not show it are equal."""
     return 1.0 if unwanted_factor >= MATCH else unwanted_factor
 
 

@@ -60,6 +60,7 @@ class Services:
     staging: Staging
     thumbnails: Thumbnailer
     photo_locks: KeyedLock
+    heat_map_slots: threading.BoundedSemaphore
     serving: "Serving"
     queue_changed: threading.Event  # set when there is something new in the queue of imports
     # Of one space:
