@@ -200,7 +200,8 @@ def _quantiles(values: NDArray[Any], percents: Sequence[float]) -> dict[str, flo
 
 def _weights(relevance: Relevance, query: Vectors, texts: Vectors) -> list[float]:
     likeness = relevance.likeness_of_texts(query, texts)
-    return np.clip((likeness - ALIKE) / (1 - ALIKE), 0, 1).tolist()
+    weights: list[float] = np.clip((likeness - ALIKE) / (1 - ALIKE), 0, 1).tolist()
+    return weights
 
 
 def votes(photos: CaptionedPhotos, one: Asked) -> tuple[list[int], list[int]]:

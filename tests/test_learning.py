@@ -134,7 +134,7 @@ def test_votes_that_cancel_each_other_leave_a_direction(library: Running) -> Non
 
 def test_many_voted_queries_are_encoded_once(library: Running) -> None:
     encoded: list[str] = []
-    library.services.voted_queries._encoder.texts._work = _counting(  # how often the model is asked
+    library.services.voted_queries._encoder.texts._work = _counting(  # type: ignore[assignment]  # how often the model is asked
         library.services.encoder.texts._work, encoded
     )
     values = [{"query": f"animal number {number}"} for number in range(150)]

@@ -131,8 +131,8 @@ def test_the_shipped_background_is_the_one_that_would_be_encoded(
     captions = background_captions(PHRASES)
     assert [path.name for path in SHIPPED.glob("background-*")] == [background_file(encoder, captions)]
     fresh, shipped = encode_background(encoder, captions), relevance.background
-    covariances = [background["spread"].T @ background["spread"] for background in (fresh, shipped)]
-    assert np.allclose(*covariances, atol=1e-5)
+    one, other = (background["spread"].T @ background["spread"] for background in (fresh, shipped))
+    assert np.allclose(one, other, atol=1e-5)
     for name in ("mean", "blank"):
         assert np.allclose(fresh[name], shipped[name], atol=1e-3)
 
