@@ -1,7 +1,7 @@
 """Which photos a query ranks, and what is known of each."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlmodel import Session, col, func, select
@@ -21,6 +21,7 @@ from app.telemetry import StepTimer
 MOMENT = func.coalesce(col(Photo.taken_at), col(Photo.created_at))
 
 
+WHOLE = 0.999  # a photo whose words hold all of the query is what was asked for, whatever it shows
 MOST_EXCLUDED = 1000  # photos looked at beside those asked for, where some may show what is not wanted
 
 
@@ -99,6 +100,8 @@ def _facts(session: Session, ids: Iterable[int]) -> dict[int, Facts]:
 
 
 def _candidate(facts: Facts, measures: Measures, text: TextMatch | None, vote: Feedback | None) -> Candidate:
+    if text and text.score > WHOLE:
+        measures = replace(measures, relevance=measures.unwanted_factor)
     return Candidate(
         **vars(facts),
         **vars(measures),
