@@ -14,12 +14,13 @@ from fastapi.security import APIKeyHeader
 
 from app.database import Database
 from app.errors import AdminOnly
-from app.flows import imports
+from app.flows import heat_maps, imports
 from app.flows.live_index import LiveIndex
 from app.flows.model_changes import REQUEST, in_use
 from app.flows.originals import mend, recognise
 from app.flows.services import PhotoTagger, Services, Serving
 from app.flows.text_reader import count_unread
+from app.flows.voted_queries import VotedQueries
 from app.services.allocator import keep_large_blocks
 from app.services.batching import BatchedEncoder, QueuedTranscriber
 from app.services.decode import ImageDecoder
@@ -157,6 +158,7 @@ def assemble(settings: Settings, models: Models) -> Services:
         staging=Staging(settings.uploads_dir / STAGED, settings.uploads_dir / INCOMING),
         thumbnails=Thumbnailer(settings.uploads_dir / THUMBNAILS, store, decoder),
         photo_locks=KeyedLock(),
+        heat_map_slots=threading.BoundedSemaphore(heat_maps.AT_ONCE),
         serving=serving,
         queue_changed=threading.Event(),
         **_of_space(settings, database, threads, models.choice, models.encoder, models.tagger, models.relevance),
@@ -199,6 +201,7 @@ def _of_space(
         "encoder": batched,
         "tagger": tagger,
         "relevance": relevance,
+        "voted_queries": VotedQueries(batched, relevance),
         "index": index,
         "live_index": live_index,
     }
