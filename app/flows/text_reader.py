@@ -15,7 +15,7 @@ from app.tables import Photo
 
 logger = logging.getLogger(__name__)
 
-POLL_S = 2.0  # how often to look for new photos, when all others have been read
+POLL_S = 1.0  # how often to look for new photos, and whether they are still coming in
 RETRY_S = 10.0  # after a database that is locked, or a disk that is not mounted
 NICENESS = 19  # a second of work for each photo must not be felt by who searches
 
@@ -31,13 +31,15 @@ def count_unread(services: Services) -> int:
 class TextReader:
     """A thread that reads one photo after another, the newest first, from its original: small text needs it.
 
-    What it cannot read it passes over until the next start.
+    While photos come in it waits, for they would come in half as fast. What it cannot read it passes over until
+    the next start.
     """
 
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
         self._stop = threading.Event()
         self._unreadable: set[int] = set()
+        self._size = 0  # of the library, when last looked at
         self._thread = threading.Thread(target=self._run, name="text-reader", daemon=True)
 
     def start(self) -> None:
@@ -63,9 +65,9 @@ class TextReader:
                 pause = RETRY_S
 
     def _step(self) -> bool:
-        """One photo; False: there is none left."""
+        """One photo; False: there is nothing to do now."""
         with self._serving.use() as services:
-            photo = self._next(services)
+            photo = None if self._is_growing(services) else self._next(services)
             if photo is None or services.ocr is None:
                 return False
             photo_id, sha256 = photo
@@ -75,6 +77,10 @@ class TextReader:
             else:
                 _store(services, photo_id, text)
         return True
+
+    def _is_growing(self, services: Services) -> bool:
+        before, self._size = self._size, len(services.index)
+        return before != self._size
 
     def _next(self, services: Services) -> tuple[int, str] | None:
         newest = select(col(Photo.id), col(Photo.sha256)).where(*UNREAD).order_by(col(Photo.id).desc())
