@@ -19,6 +19,7 @@ from app.flows.live_index import LiveIndex
 from app.flows.model_changes import REQUEST, in_use
 from app.flows.originals import mend, recognise
 from app.flows.services import PhotoTagger, Services, Serving
+from app.flows.voted_queries import VotedQueries
 from app.services.allocator import keep_large_blocks
 from app.services.batching import BatchedEncoder, QueuedTranscriber
 from app.services.decode import ImageDecoder
@@ -196,6 +197,7 @@ def _of_space(
         "encoder": batched,
         "tagger": tagger,
         "relevance": relevance,
+        "voted_queries": VotedQueries(batched, relevance),
         "index": index,
         "live_index": live_index,
     }

@@ -220,9 +220,8 @@ def halves(queries: Queries, photos: int, seed: int) -> list[Shown]:
 
 
 def _shown(queries: Queries, asked: NDArray[np.bool_], library: NDArray[np.int64]) -> Shown:
-    cosines, evidence, grades = (
-        values[asked][:, library] for values in (queries.cosines, queries.evidence, queries.grades)
-    )
+    part = np.ix_(asked, library)
+    cosines, evidence, grades = queries.cosines[part], queries.evidence[part], queries.grades[part]
     best = np.argsort(-cosines, axis=1)[:, :SHOWN]
     first = {"cosine": np.take_along_axis(cosines, best, 1), "evidence": np.take_along_axis(evidence, best, 1)}
     right = np.take_along_axis(grades, best, 1)
@@ -235,7 +234,9 @@ def _judged(grades: NDArray[np.float32]) -> Values:
 
 def best_threshold(scores: Values, right: Values) -> float:
     """With the highest F1."""
-    return float(max(np.unique(scores), key=lambda least: f1(scores >= least, right)["f1"]))
+    order = np.argsort(-scores, kind="stable")
+    true, said = np.cumsum(right[order]), np.arange(1, len(scores) + 1)
+    return float(scores[order][np.argmax(2 * true / (said + right.sum()))])
 
 
 def fitted(half: Shown, method: str) -> tuple[float, float]:

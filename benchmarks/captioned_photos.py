@@ -44,8 +44,7 @@ class CaptionedPhotos:
     @cached_property
     def shows(self) -> Flags:
         """(n, concepts): one of its captions says so."""
-        shown: Flags = self.said.reshape(len(self), CAPTIONS, -1).any(axis=1)
-        return shown
+        return np.asarray(self.said.reshape(len(self), CAPTIONS, -1).any(axis=1))
 
     @cached_property
     def grades(self) -> Grades:

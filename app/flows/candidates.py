@@ -8,6 +8,7 @@ from sqlmodel import Session, col, func, select
 
 from app.flows.filters import PhotoFilter
 from app.flows.full_text import TextMatch, text_matches
+from app.flows.learning import learned
 from app.flows.measures import Measures, measured
 from app.flows.nearest import IDS_A_QUERY, nearest, passing
 from app.flows.questions import Question
@@ -32,7 +33,7 @@ def find_candidates(services: Services, question: Question, count: int, timer: S
             votes = votes_on(session, question.text, question.filter.owner)
             voted = passing(session, list(votes), question.filter)
             texts = text_matches(session, question.words, question.filter, count) if question.words else {}
-            moved = question.vector
+            moved = _learned(services, session, question)
         with timer("index"):
             ids = _ids(services, question, moved, count, voted | texts.keys())
             measures = measured(services, question, moved, ids)
@@ -53,6 +54,12 @@ def votes_on(session: Session, text: str, owner: str) -> dict[int, Feedback]:
 def normalized(text: str) -> str:
     """The form under which votes on a query are kept."""
     return " ".join(text.casefold().split())
+
+
+def _learned(services: Services, session: Session, question: Question) -> Vectors | None:
+    if question.vector is None:
+        return None
+    return learned(services, session, normalized(question.text), question.vector, question.filter.owner)
 
 
 def _ids(

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from app.database import Database
 from app.flows.live_index import LiveIndex
+from app.flows.voted_queries import VotedQueries
 from app.services.batching import BatchedEncoder, QueuedTranscriber
 from app.services.decode import DecodedImage, ImageDecoder
 from app.services.faiss_index import FaissIndex
@@ -65,6 +66,7 @@ class Services:
     encoder: BatchedEncoder
     tagger: PhotoTagger
     relevance: Relevance
+    voted_queries: VotedQueries
     index: FaissIndex
     live_index: LiveIndex
 

@@ -26,6 +26,8 @@ def warm_up(services: Services) -> None:
         raise RuntimeError(f"The encoder gives {image.shape} for a picture and {words.shape} for a text.")
     services.tagger.suggest(image)
     look_of(picture)
+    with services.database.read() as session:
+        services.voted_queries.alike(session, "warm-up", words[0], DEFAULT_OWNER)
     services.index.search(words, 1)
     services.index.search(np.concatenate([image, words]), 1)
     if services.reranker:
