@@ -14,20 +14,22 @@ from fastapi.security import APIKeyHeader
 
 from app.database import Database
 from app.errors import AdminOnly
-from app.flows import imports
+from app.flows import heat_maps, imports
 from app.flows.live_index import LiveIndex
 from app.flows.model_changes import REQUEST, in_use
 from app.flows.originals import mend, recognise
 from app.flows.services import PhotoTagger, Services, Serving
+from app.flows.text_reader import count_unread
 from app.flows.voted_queries import VotedQueries
 from app.services.allocator import keep_large_blocks
 from app.services.batching import BatchedEncoder, QueuedTranscriber
 from app.services.decode import ImageDecoder
 from app.services.faiss_index import FaissIndex
 from app.services.inference_thread import InferenceThreads, available_cores, leave_the_cores_to_inference
-from app.services.interfaces import ImageTextEncoder, ImageTextMatcher, Transcriber
+from app.services.interfaces import ImageTextEncoder, ImageTextMatcher, TextRecogniser, Transcriber
 from app.services.keyed_lock import KeyedLock
 from app.services.model_choice import AUTO, EMBEDDED, ModelChoice, choose_model, plain_name
+from app.services.ocr import PpOcr
 from app.services.photo_store import INCOMING, LocalPhotoStore
 from app.services.precision import image_dtype
 from app.services.relevance import Relevance
@@ -149,12 +151,14 @@ def assemble(settings: Settings, models: Models) -> Services:
         database=database,
         threads=threads,
         transcriber=_queued(models.transcriber, threads, settings),
+        ocr=load_ocr() if settings.ocr else None,
         reranker=TimedReranker(models.matcher, threads) if models.matcher else None,
         decoder=decoder,
         store=store,
         staging=Staging(settings.uploads_dir / STAGED, settings.uploads_dir / INCOMING),
         thumbnails=Thumbnailer(settings.uploads_dir / THUMBNAILS, store, decoder),
         photo_locks=KeyedLock(),
+        heat_map_slots=threading.BoundedSemaphore(heat_maps.AT_ONCE),
         serving=serving,
         queue_changed=threading.Event(),
         **_of_space(settings, database, threads, models.choice, models.encoder, models.tagger, models.relevance),
@@ -252,6 +256,15 @@ def load_transcriber(model: str, device: str) -> Transcriber | None:
         return None
 
 
+def load_ocr() -> TextRecogniser | None:
+    """Without it the service still runs, and /health says that text in pictures is not read."""
+    try:
+        return PpOcr()
+    except WeightsRefused as error:
+        logger.warning("Text in pictures is not read: %s", error)
+        return None
+
+
 def load_matcher(settings: Settings, device: str) -> ImageTextMatcher | None:
     """Without it the service still runs, results keep the order of their scores, and /health says so."""
     if settings.reranker == "none":
@@ -302,6 +315,7 @@ def _telemetry(serving: Serving) -> Telemetry:
     gauge("photos", "Photos that a search can find.", lambda now: len(now.index))
     gauge("image_queue", "Pictures that wait for the encoder.", lambda now: now.encoder.images.depth)
     gauge("import_queue", "Items of imports that wait or are in work.", imports.depth)
+    gauge("ocr_queue", "Photos whose text is not read yet.", count_unread)
     gauge("text_queue", "Texts that wait for the encoder.", lambda now: now.encoder.texts.depth)
     return telemetry
 

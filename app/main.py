@@ -19,10 +19,11 @@ from app.flows.look_filler import LookFiller
 from app.flows.model_mover import ModelMover, Prepare
 from app.flows.resumable import expire
 from app.flows.services import Services, Serving
+from app.flows.text_reader import TextReader
 from app.flows.warm_up import KeepWarm, warm_up
 from app.middleware import MIN_BYTES_PER_S, MULTIPART_OVERHEAD_BYTES, BodyLimit, RequestContext, SlowBody, TusRules
 from app.problems import add_problem_handlers, problem_responses
-from app.routers import albums, duplicates, feedback, imports, models, photos, search, status, tus
+from app.routers import albums, duplicates, feedback, heat_maps, imports, models, photos, search, status, tus
 from app.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ def create_app(
     )
     _add_middleware(app, settings)
     add_problem_handlers(app)
-    for module in (imports, tus, photos, duplicates, search, albums, feedback, models, status):
+    for module in (imports, tus, photos, heat_maps, duplicates, search, albums, feedback, models, status):
         app.include_router(module.router)
     app.mount("/web", StaticFiles(directory=status.WEB_DIR))
     _add_docs(app)
@@ -79,6 +80,7 @@ def started(services: Services, prepare: Prepare) -> Iterator[Serving]:
         KeepWarm(serving, services.settings.keep_warm_s),
         importing,
         LookFiller(serving),
+        TextReader(serving),
     )
     for worker in background:
         worker.start()

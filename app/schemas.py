@@ -150,6 +150,10 @@ class UploadOut(PhotoOut):
 
 
 class PhotoDetail(PhotoOut):
+    ocr_text: str | None = Field(
+        description="What is written in the picture; null: it has not been read yet.",
+        examples=["WELCOME TO\nBERGEN"],
+    )
     embedding: list[float] = Field(description="Unit vector; empty until the photo is in this space.")
     space: str = Field(description="Model and weights that the embedding belongs to.")
 
@@ -382,6 +386,10 @@ class Health(BaseModel):
     model_change: ModelChangeOut | None = Field(description="A change of model that is under way, or has failed.")
     whisper_available: bool
     whisper_model: str
+    ocr_available: bool = Field(description="Whether text in pictures is read.")
+    ocr_waiting: int = Field(
+        description="Photos whose text is not read yet, or cannot be: their original is lost or damaged."
+    )
     reranker: str | None = Field(description="What looks at the first results again; null: nothing does.")
     problems: list[str] = Field(description="What is wrong, in words; empty when healthy.")
 

@@ -46,6 +46,7 @@ class Settings(BaseSettings):
         min_length=16,
         description="Who sends it as `X-Admin-Key` may change the model over HTTP; without it nobody may.",
     )
+    ocr: bool = Field(True, description="Whether text in pictures is read, in the background.")
     device: str = Field("auto", description="torch device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",

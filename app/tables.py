@@ -21,6 +21,7 @@ from sqlalchemy import (
     LargeBinary,
     String,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
@@ -108,6 +109,9 @@ class PathColumn(TypeDecorator[str]):
         return None if value is None else str(value).translate(self._shown)
 
 
+_UNREAD = "sha256 IS NOT NULL AND ocr_text IS NULL"
+
+
 class Photo(SQLModel, table=True):
     """One item of a library; without `sha256` it is a text-only item, found by its caption.
 
@@ -119,6 +123,8 @@ class Photo(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("owner", "sha256"),
         UniqueConstraint("owner", "item_id"),
+        # So that it costs nothing to find, and to count, the few that have not been read.
+        Index("ix_photos_unread", "id", sqlite_where=text(_UNREAD), postgresql_where=text(_UNREAD)),
         {"sqlite_autoincrement": True},
     )
 

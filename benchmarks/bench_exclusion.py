@@ -1,11 +1,11 @@
 """How to look for one thing without another, and for a photo with something added.
 
 Exclusion: for all pairs of concepts A and B of which at least 3 photos show both and 5 only A, the query is A's
-phrase without B's. Precision@5 counts photos that show A and not B. Compared are no exclusion, B's vector subtracted,
-only its part across A's subtracted, and a factor on the scores: how likely it is that a photo does not show B
-(Relevance.kept_after), which has no weight to choose.
-Addition: the query is a photo that shows only A, with B's phrase; precision@5 counts photos that show both. Compared
-are the plain sum and sums after taking each kind's mean away, where texts and pictures lie apart.
+phrase without B's. Precision@5 counts photos that show A and not B. Compared are no exclusion, B's vector
+subtracted, only its part across A's subtracted, and a factor on the scores: how likely it is that a photo does not
+show B (Relevance.kept_after), which has no weight to choose.
+Addition: the query is a photo that shows only A, with B's phrase; precision@5 counts photos that show both.
+Compared are the plain sum and sums after taking each kind's mean away, where texts and pictures lie apart.
 
     python -m benchmarks.bench_exclusion --photos ../shared/photos
 """

@@ -67,6 +67,7 @@ def settings(tmp_path: Path) -> Settings:
         uploads_dir=tmp_path / "uploads",
         index_poll_s=0.1,
         model="embedded",
+        ocr=False,  # a second for each photo; its own tests switch it on
     )
 
 

@@ -28,6 +28,7 @@ class Server:
             "RECOLLECT_DATABASE_URL": f"sqlite:///{folder}/recollect.db",
             "RECOLLECT_UPLOADS_DIR": str(folder / "uploads"),
             "RECOLLECT_MODEL": "embedded",
+            "RECOLLECT_OCR": "false",  # a second of work for each photo, behind the test's back
             "RECOLLECT_HOST": "127.0.0.1",
             "RECOLLECT_PORT": str(self.port),
             **settings,

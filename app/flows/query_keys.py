@@ -17,6 +17,7 @@ _KEYED = re.compile(rf"{PART_START}(?P<not>-)?(?:(?P<key>[a-z]+):|(?P<tag>\#)(?=
 
 
 def read_keyed(text: str, asked: Asked) -> Iterator[Reading]:
+    """`key:value`, `-key:value` where that makes sense, and `#tag`."""
     for match in _KEYED.finditer(text):
         value = asked.query[match.start("value") : match.end("value")]
         if match["value"].startswith('"'):
@@ -75,18 +76,10 @@ def _orientation(value: str, asked: Asked) -> Reading | None:
     return _simple("orientation", orientation.value, PhotoFilter(orientation=orientation))
 
 
-def _with_location(value: str, asked: Asked) -> Reading | None:
-    return _simple("location", "with a location", PhotoFilter(has_location=True)) if _is_location(value) else None
-
-
-def _without_location(value: str, asked: Asked) -> Reading | None:
-    if not _is_location(value):
-        return None
-    return _simple("location", "without a location", PhotoFilter(has_location=False))
-
-
-def _is_location(value: str) -> bool:
-    return value.lower() == "location"
+def _location(there: bool) -> Read:
+    label = "with a location" if there else "without a location"
+    reading = _simple("location", label, PhotoFilter(has_location=there))
+    return lambda value, asked: reading if value.lower() == "location" else None
 
 
 def _date(kind: str, relation: str) -> Read:
@@ -102,8 +95,8 @@ _KEYS: dict[str, Read] = {
     "filename": _filename,
     "text": _text,
     "is": _orientation,
-    "has": _with_location,
-    "no": _without_location,
+    "has": _location(True),
+    "no": _location(False),
     "before": _date("taken", "before"),
     "after": _date("taken", "after"),
     "since": _date("taken", "since"),
@@ -112,7 +105,7 @@ _KEYS: dict[str, Read] = {
     "taken": _date("taken", ""),
     "added": _date("added", ""),
 }
-_NOT_KEYS: dict[str, Read] = {"tag": _not_tag, "has": _without_location, "no": _with_location}
+_NOT_KEYS: dict[str, Read] = {"tag": _not_tag, "has": _location(False), "no": _location(True)}
 
 _NUMBER = r"[0-9]{1,5}(?:\.[0-9]{1,15})?"
 _PAIR = (
@@ -128,6 +121,7 @@ _SAID_NEAR = re.compile(
 
 
 def read_near(text: str, asked: Asked) -> Iterator[Reading]:
+    """Circles round coordinates; unless after `near:`, these need a decimal point or points of the compass."""
     for pattern in (_KEYED_NEAR, _SAID_NEAR):
         for match in pattern.finditer(text):
             exact = "." in match["lat"] + match["lon"] or (match["ns"] and match["ew"])

@@ -195,7 +195,7 @@ def _terms(query: str, readings: list[Reading]) -> tuple[Term, ...]:
 def _meaning(pieces: list[str], readings: list[Reading], marked: bool) -> list[Term]:
     text = reduce(_linked, [*pieces, ""] if marked else pieces)
     texts = [_unquoted(part) for part in (re.split("[,;]", text) if marked else [text])]
-    filtered = any(reading.kind != "term" for reading in readings)
+    filtered = any(reading.kind not in ("term", "without") for reading in readings)
     return [Term(part) for part in texts if part and not (filtered and _is_about_photos(part))]
 
 

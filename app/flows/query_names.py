@@ -28,8 +28,8 @@ from app.flows.query_words import (
 LEAD_CHARS = 60  # before a name, in which the words that belong to it are looked for
 
 _INSIDE = re.compile(r"[ .'-]{1,3}")
-_ATTACHED = re.compile("[-'/@#:]")
-_GOES_ON = re.compile(r"[-'/@:][^\W_]")
+_ATTACHED = re.compile("[-'/@#:.]")
+_GOES_ON = re.compile(r"[-'/@:.][^\W_]")
 _PLACE_LEAD = re.compile(rf"(?<![\w'-])(?:{one_of(SHOT)} +)?(?:(?P<relation>{one_of(BY_PLACE)}) +)?(?:the +)?$")
 _COMMA = re.compile(" *, *")
 _NOT_BEFORE = re.compile(rf"(?<![\w'-]){one_of(NOT)} +$")

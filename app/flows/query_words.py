@@ -109,12 +109,12 @@ PLACE_WORDS = frozenset(
         clay clear coast coffee college commercial concord cool cork corner country court creek cross crystal
         cut deal deep deer delta derby diamond die do dock dog dove dover downtown dry eagle east eastern elk
         energy enterprise essen evening eye fair falcon fall falls farm fish five flat fleet flint florence
-        flower force ford forest fork fort fountain fox freedom front fruit fuji gap garden garland gate
+        flower force ford forest fork fort fountain fox freedom front fruit fuji gap garden garland gate gay
         georgia give glass going gold golden golf goose grand grant grass gray great green grove guinea half
         hall ham hamlet happy harbor harrow hat haven head heights hell high hill hills hillside hit holder
         holly home hook hope horn horse hot house hue hull hunter hut iron is island jack jade jasper jersey
         jordan jumper junction king lady lake lakes lamp land landmark lane lens level light lime line lit
-        little lodge log lone long look lot made male mall man manta many march mary mascara may meadow
+        little lodge log lone long look lot made magna male mall man manta many march mary mascara may meadow
         meadows medicine mesa metro mid middle midland mile mill mobile moon morning moss mound mount mountain
         nan nancy new nice night nome normal north northern oak oasis ocean of old on one opportunity oral
         orange oriental over pace palm palms panama paper paradise park pearl pen people phoenix pine pink

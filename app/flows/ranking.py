@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from app.flows.fusion import fused
+from app.flows.fusion import TEXT_WEIGHT, fused
 from app.settings import Settings
 
 
@@ -47,6 +47,7 @@ class RankingRules:
     category_factor: float
     recency_weight: float
     recency_half_life_days: float
+    text_weight: float = TEXT_WEIGHT  # of words beside the cosines of the model
 
     @classmethod
     def of(cls, settings: Settings) -> "RankingRules":
@@ -74,7 +75,7 @@ def _scored(candidate: Candidate, rules: RankingRules, now: datetime) -> Ranked:
     """Similarity and words together, times the vote, faded by age."""
     vote = {1: rules.up_vote, 0: 1.0, -1: rules.down_vote}[candidate.vote]
     recency = _recency(candidate, rules, now)
-    fit = fused(candidate.similarity + candidate.learned, candidate.text)
+    fit = fused(candidate.similarity + candidate.learned, candidate.text, rules.text_weight)
     score = min(1.0, fit * candidate.unwanted_factor * vote * recency)
     return Ranked(candidate, score, vote_factor=vote, recency_factor=recency)
 

@@ -13,12 +13,13 @@ from app.errors import CapabilityMissing
 from app.flows.arrange import arrange
 from app.flows.candidates import find_candidates
 from app.flows.filters import PhotoFilter
+from app.flows.fusion import text_weight
 from app.flows.library_names import library_names
 from app.flows.mixed import name_of, photo_vector, picture_vector, term_parts
 from app.flows.paging import freeze, thaw
 from app.flows.query_language import Chip, plain, understand
 from app.flows.questions import Part, Question, ask
-from app.flows.ranking import Candidate, Ranked, RankingRules, rank
+from app.flows.ranking import Candidate, Ranked, RankingRules, best_first, rank
 from app.flows.rerank import rerank
 from app.flows.services import Services
 from app.search_schemas import Crop, MixedTerm, SearchOptions
@@ -176,11 +177,16 @@ def _ranked(
     services: Services, question: Question, candidates: Sequence[Candidate], options: SearchOptions
 ) -> list[Ranked]:
     if question.vector is None:
-        return [Ranked(candidate, score=candidate.unwanted_factor) for candidate in candidates]
-    rules = RankingRules.of(services.settings)
+        return best_first([Ranked(candidate, score=_kept(candidate.unwanted_factor)) for candidate in candidates])
+    rules = replace(RankingRules.of(services.settings), text_weight=text_weight(services.encoder.logit_scale))
     if options.recency is not None:
         rules = replace(rules, recency_weight=options.recency)
     return rerank(services, question.words, rank(candidates, rules, utc_now()))
+
+
+def _kept(unwanted_factor: float) -> float:
+    """Where nothing is asked for but that something is not shown, photos that do not show it are equal."""
+    return 1.0 if unwanted_factor >= MATCH else unwanted_factor
 
 
 def _log(services: Services, kind: QueryKind, text: str, results: int, latency_ms: float) -> int | None:

@@ -14,7 +14,7 @@ from app.services.batching import BatchedEncoder, QueuedTranscriber
 from app.services.decode import DecodedImage, ImageDecoder
 from app.services.faiss_index import FaissIndex
 from app.services.inference_thread import InferenceThreads
-from app.services.interfaces import PhotoStore, Reranker, Suggestion, Vectors
+from app.services.interfaces import PhotoStore, Reranker, Suggestion, TextRecogniser, Vectors
 from app.services.keyed_lock import KeyedLock
 from app.services.model_choice import ModelChoice
 from app.services.relevance import Relevance
@@ -53,12 +53,14 @@ class Services:
     database: Database
     threads: InferenceThreads
     transcriber: QueuedTranscriber | None  # None: voice search is switched off or its weights are missing
+    ocr: TextRecogniser | None  # None: it is switched off or its models are missing
     reranker: Reranker | None  # None: switched off, or its weights are missing or refused
     decoder: ImageDecoder
     store: PhotoStore
     staging: Staging
     thumbnails: Thumbnailer
     photo_locks: KeyedLock
+    heat_map_slots: threading.BoundedSemaphore
     serving: "Serving"
     queue_changed: threading.Event  # set when there is something new in the queue of imports
     # Of one space:

@@ -10,6 +10,7 @@ from sqlmodel import Session, col, func, select
 from app.flows import imports, model_changes
 from app.flows.reindex import count_missing
 from app.flows.services import Services
+from app.flows.text_reader import count_unread
 from app.schemas import (
     FeedbackStats,
     Health,
@@ -54,6 +55,8 @@ def health(services: Services, *, ready: bool, version: str) -> Health:
         model_change=brief_change(services),
         whisper_available=services.transcriber is not None and services.transcriber.worker.alive,
         whisper_model=services.transcriber.model if services.transcriber else "none",
+        ocr_available=services.ocr is not None,
+        ocr_waiting=count_unread(services),
         reranker=services.reranker.name if services.reranker else None,
         problems=problems,
     )

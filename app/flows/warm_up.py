@@ -14,7 +14,7 @@ from app.tables import DEFAULT_OWNER
 
 logger = logging.getLogger(__name__)
 
-NAMES_KEPT_S = 300
+NAMES_KEPT_S = 300  # until those of changed and deleted photos are read again
 
 
 def warm_up(services: Services) -> None:
@@ -36,7 +36,7 @@ def warm_up(services: Services) -> None:
 
 
 def warm_names(services: Services) -> None:
-    """What the search box looks names up in; changes to it are known a while later."""
+    """Those that the search box looks for, read here so that no search waits for it."""
     with services.database.read() as session:
         library_names(session, DEFAULT_OWNER, NAMES_KEPT_S)
 

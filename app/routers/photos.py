@@ -194,7 +194,7 @@ def lasting(content: str) -> Headers:
 def matches(if_none_match: str | None, headers: Headers) -> bool:
     """Whether the client has what it asks for; proxies that compress mark an ETag as weak (RFC 9110, 13.1.2)."""
     tags = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}
-    return bool(tags & {"*", headers["ETag"]})
+    return bool(tags & {"*", headers["ETag"].removeprefix("W/")})
 
 
 def _stored(services: Services, photo_id: int) -> tuple[Photo, str]:

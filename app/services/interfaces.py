@@ -97,6 +97,12 @@ class Transcriber(Protocol):
         ...
 
 
+class TextRecogniser(Protocol):
+    def read_text(self, image: Image.Image) -> str:
+        """What is written in an RGB picture, a line each, top to bottom; '' if nothing is."""
+        ...
+
+
 @dataclass(frozen=True)
 class Suggestion:
     """What the machine saw: kept apart from what the owner wrote."""

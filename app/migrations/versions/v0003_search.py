@@ -15,6 +15,8 @@ def upgrade() -> None:
         op.add_column("photos", sa.Column(name, sa.String()))
     for name in ("taken_at", "latitude", "created_at"):
         op.create_index(f"ix_photos_{name}", "photos", [name])
+    unread = sa.text("sha256 IS NOT NULL AND ocr_text IS NULL")
+    op.create_index("ix_photos_unread", "photos", ["id"], sqlite_where=unread, postgresql_where=unread)
     op.create_table(
         "rankings",
         sa.Column("id", sa.Integer(), primary_key=True),

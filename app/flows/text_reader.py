@@ -1,0 +1,104 @@
+"""Reads what is written in photos, behind whatever else the service does."""
+
+import logging
+import os
+import sys
+import threading
+
+from sqlmodel import col, func, select, update
+
+from app.errors import AppError, StorageMissing
+from app.flows.services import Services, Serving
+from app.services.interfaces import TextRecogniser
+from app.services.ocr import LONG_SIDE
+from app.tables import Photo
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 2.0  # how often to look for new photos, when all others have been read
+RETRY_S = 10.0  # after a database that is locked, or a disk that is not mounted
+NICENESS = 19  # a second of work for each photo must not be felt by who searches
+
+UNREAD = (col(Photo.sha256).is_not(None), col(Photo.ocr_text).is_(None))  # as in the index ix_photos_unread
+
+
+def count_unread(services: Services) -> int:
+    """Photos of all owners that are not read yet, and those whose original is lost or damaged."""
+    with services.database.read() as session:
+        return session.exec(select(func.count()).select_from(Photo).where(*UNREAD)).one()
+
+
+class TextReader:
+    """A thread that reads one photo after another, the newest first, from its original: small text needs it.
+
+    What it cannot read it passes over until the next start.
+    """
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+        self._stop = threading.Event()
+        self._unreadable: set[int] = set()
+        self._thread = threading.Thread(target=self._run, name="text-reader", daemon=True)
+
+    def start(self) -> None:
+        """Does nothing if text is not to be read here, or cannot be."""
+        if self._serving.current.ocr:
+            self._thread.start()
+
+    def close(self) -> None:
+        """The photo at hand is still read, which takes a second; the others are left to the next start."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        if sys.platform == "linux":  # elsewhere it would be the whole process
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        pause = 0.0
+        while not self._stop.wait(pause):
+            try:
+                pause = 0.0 if self._step() else POLL_S
+            except Exception:
+                logger.exception("Text in pictures could not be read; trying again in %g s.", RETRY_S)
+                pause = RETRY_S
+
+    def _step(self) -> bool:
+        """One photo; False: there is none left."""
+        with self._serving.use() as services:
+            photo = self._next(services)
+            if photo is None or services.ocr is None:
+                return False
+            photo_id, sha256 = photo
+            text = self._read(services, services.ocr, sha256)
+            if text is None:
+                self._unreadable.add(photo_id)
+            else:
+                _store(services, photo_id, text)
+        return True
+
+    def _next(self, services: Services) -> tuple[int, str] | None:
+        newest = select(col(Photo.id), col(Photo.sha256)).where(*UNREAD).order_by(col(Photo.id).desc())
+        with services.database.read() as session:
+            for photo_id, sha256 in session.exec(newest.limit(len(self._unreadable) + 1)):
+                if photo_id is not None and photo_id not in self._unreadable:
+                    return photo_id, str(sha256)
+        return None
+
+    def _read(self, services: Services, ocr: TextRecogniser, sha256: str) -> str | None:
+        """None of an original that is lost, damaged, or breaks the reader. Raises: StorageMissing."""
+        try:
+            with services.store.open(sha256) as original:
+                image = services.decoder.decode(original.read(), at_least=LONG_SIDE).image
+            return ocr.read_text(image)
+        except StorageMissing:
+            raise
+        except (AppError, OSError) as error:
+            logger.warning("Original %s cannot be read: %s", sha256, error)
+        except Exception:
+            logger.exception("The text in original %s could not be read.", sha256)
+        return None
+
+
+def _store(services: Services, photo_id: int, text: str) -> None:
+    with services.database.log() as session:
+        session.exec(update(Photo).where(col(Photo.id) == photo_id).values(ocr_text=text))
