@@ -200,8 +200,7 @@ def _quantiles(values: NDArray[Any], percents: Sequence[float]) -> dict[str, flo
 
 def _weights(relevance: Relevance, query: Vectors, texts: Vectors) -> list[float]:
     likeness = relevance.likeness_of_texts(query, texts)
-    weights: list[float] = np.clip((likeness - ALIKE) / (1 - ALIKE), 0, 1).tolist()
-    return weights
+    return [max(0.0, float(value)) for value in (likeness - ALIKE) / (1 - ALIKE)]
 
 
 def votes(photos: CaptionedPhotos, one: Asked) -> tuple[list[int], list[int]]:

@@ -220,8 +220,8 @@ def halves(queries: Queries, photos: int, seed: int) -> list[Shown]:
 
 
 def _shown(queries: Queries, asked: NDArray[np.bool_], library: NDArray[np.int64]) -> Shown:
-    cosines, evidence = queries.cosines[asked][:, library], queries.evidence[asked][:, library]
-    grades = queries.grades[asked][:, library]
+    part = np.ix_(asked, library)
+    cosines, evidence, grades = queries.cosines[part], queries.evidence[part], queries.grades[part]
     best = np.argsort(-cosines, axis=1)[:, :SHOWN]
     first = {"cosine": np.take_along_axis(cosines, best, 1), "evidence": np.take_along_axis(evidence, best, 1)}
     right = np.take_along_axis(grades, best, 1)

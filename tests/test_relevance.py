@@ -109,11 +109,11 @@ def test_relevance_rises_with_the_cosine_and_is_a_probability(relevance: Relevan
 def test_exclusion_leaves_what_shows_something_else(
     relevance: Relevance, encoder: EmbeddedEncoder, photos: Vectors
 ) -> None:
-    vehicle, bus = encoder.encode_texts(["a vehicle on the road", "a bus"])
+    traffic, bus = encoder.encode_texts(["traffic on a wet road", "a bus"])
     kept = relevance.kept_after(photos, bus)
     assert kept[FILES.index(BUSES)] < 0.2
     assert kept[FILES.index(DOG)] > 0.9
-    scores = photos @ vehicle
+    scores = photos @ traffic
     assert FILES[scores.argmax()] == BUSES
     assert FILES[(scores * kept).argmax()] != BUSES
 
@@ -131,8 +131,8 @@ def test_the_shipped_background_is_the_one_that_would_be_encoded(
     captions = background_captions(PHRASES)
     assert [path.name for path in SHIPPED.glob("background-*")] == [background_file(encoder, captions)]
     fresh, shipped = encode_background(encoder, captions), relevance.background
-    one, other = (background["spread"].T @ background["spread"] for background in (fresh, shipped))
-    assert np.allclose(one, other, atol=1e-5)
+    new, old = (background["spread"].T @ background["spread"] for background in (fresh, shipped))
+    assert np.allclose(new, old, atol=1e-5)
     for name in ("mean", "blank"):
         assert np.allclose(fresh[name], shipped[name], atol=1e-3)
 

@@ -15,7 +15,8 @@ from app.flows.services import Services
 from app.services.interfaces import Vectors
 from app.tables import Feedback
 
-UP, DOWN = 1.0, 0.7  # chosen by benchmarks/bench_learning.py, together with voted_queries.ALIKE
+# Twice as much gains 0.01 more in recall (benchmarks/bench_learning.py), and forgets the words sooner.
+UP, DOWN = 1.0, 0.5
 MOST_VOTES = 500  # the newest ones
 
 

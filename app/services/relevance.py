@@ -28,7 +28,7 @@ from app.services.vector_cache import Tensors, kept
 MATCH = 0.5  # from here on a photo is called a match
 
 PROMPTS = ("a photo of {} with {}", "{} next to {}")
-STEP = 2  # every second phrase gives a caption; twice as many captions measure no better
+STEP = 2  # every second phrase gives a caption; twice as many captions measure the same
 PARTNER = 100  # so many rows of the vocabulary on is a thing of another kind
 RANK = 64  # directions kept of the captions' spread; all 512 measure 0.001 better and cost ten times as much
 SMALLEST = 1e-6  # spread, so that nothing is divided by 0
@@ -42,8 +42,8 @@ class QueryForm(StrEnum):
 
 
 # Probability = logistic(slope · (evidence − middle))
-SLOPE = {QueryForm.WORDS: 1.9, QueryForm.PICTURE: 8.0}
-MIDDLE = {QueryForm.WORDS: 2.7, QueryForm.PICTURE: 0.5}
+SLOPE = {QueryForm.WORDS: 1.9, QueryForm.PICTURE: 9.3}
+MIDDLE = {QueryForm.WORDS: 2.7, QueryForm.PICTURE: 0.55}
 
 
 class Relevance:
