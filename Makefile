@@ -23,7 +23,7 @@ stress: dev
 	$(BIN)/pytest -m stress
 
 bench: $(VENV)/.installed-bench
-	for name in encode clip import search voice http tags evaluate fusion; do $(BIN)/python -m benchmarks.bench_$$name || exit 1; done
+	for name in encode clip import search voice http tags evaluate fusion relevance learning exclusion; do $(BIN)/python -m benchmarks.bench_$$name || exit 1; done
 	$(BIN)/python -m benchmarks.report
 
 # The environment: what requirements.txt pins, and this project itself, editable.

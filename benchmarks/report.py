@@ -170,6 +170,63 @@ def evaluate(found: Report) -> Chapter:
     )
 
 
+def relevance(found: Report) -> Chapter:
+    words, pictures = found["words"], found["picture"]["methods"]
+    ours, fixed = words["methods"]["relevance"], words["methods"]["best fixed cosine"]
+    gain, low, high = words["gain"]
+    by_picture = " against ".join(
+        f"{pictures[name]['result_f1'][0]:.3f}" for name in ("relevance", "best fixed cosine")
+    )
+    return Chapter(
+        "Does the relevance tell whether anything in the library is what was asked for, better than any fixed "
+        "cosine?",
+        f"F1 {ours['f1'][0]:.3f} (precision {ours['precision'][0]:.3f}, recall {ours['recall'][0]:.3f}), the best "
+        f"fixed cosine {fixed['f1'][0]:.3f}; gain {gain:+.3f} ({low:+.3f} to {high:+.3f}), there in "
+        f"{words['splits_won']:.0%} of {found['splits']} splits of {found['photos']} photos; Brier score "
+        f"{ours['query_brier'][0]:.3f}, calibration error {ours['query_ece'][0]:.3f}; single results F1 "
+        f"{ours['result_f1'][0]:.3f} against {fixed['result_f1'][0]:.3f}, by pictures {by_picture}",
+        "F1 of “something matches”",
+        {name: row["f1"][0] for name, row in words["methods"].items()},
+        ("relevance",),
+    )
+
+
+def learning(found: Report) -> Chapter:
+    phrases, captions = found["shipped"]["phrases"], found["shipped"]["captions"]
+    gain, low, high = captions["gain"]
+    similar = found["similar"]
+    return Chapter(
+        "Do three votes up and three down help to find the concept's other photos?",
+        f"recall@10 of photos not voted on {phrases['before'][0]:.3f} → {phrases['after'][0]:.3f} for a concept's "
+        f"phrase, {captions['before'][0]:.3f} → {captions['after'][0]:.3f} for captions ({gain:+.3f}, {low:+.3f} "
+        f"to {high:+.3f}), paraphrases {similar['paraphrases_gain'][0]:+.3f}; "
+        f"{1 - similar['other_queries_moved']:.1%} of the queries for other concepts do not move, and "
+        f"{similar['other_queries_first_10_kept']:.1%} of their first ten stay; {found['concepts']} concepts, "
+        f"{found['queries']} queries",
+        "recall@10 of photos not voted on",
+        {
+            f"{name}, {when}": row[when][0]
+            for name, row in found["shipped"].items()
+            for when in ("before", "after")
+        },
+        ("phrases, after", "captions, after"),
+    )
+
+
+def exclusion(found: Report) -> Chapter:
+    ways = found["without"]
+    gain, low, high = ways["factor"]["gain"]
+    each = ", ".join(f"{name} {row['precision_at_5']:.3f}" for name, row in ways.items())
+    return Chapter(
+        "How are photos found that show one thing and not another?",
+        f"precision@5: {each}; the factor gains {gain:+.3f} ({low:+.3f} to {high:+.3f}) over {found['pairs']} "
+        "pairs of concepts",
+        "precision@5",
+        {name: row["precision_at_5"] for name, row in ways.items()},
+        ("factor",),
+    )
+
+
 CHAPTERS: dict[str, Callable[[Report], Chapter]] = {
     "encode": encode,
     "clip": clip,
@@ -179,6 +236,9 @@ CHAPTERS: dict[str, Callable[[Report], Chapter]] = {
     "http": http,
     "tags": tags,
     "evaluate": evaluate,
+    "relevance": relevance,
+    "learning": learning,
+    "exclusion": exclusion,
 }
 
 

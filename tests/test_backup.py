@@ -213,7 +213,7 @@ def test_postgresql_is_refused(recollect: Recollect, copy: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    yield from mounted(tmp_path / "small", "512k")
+    yield from mounted(tmp_path / "small", "768k")
 
 
 def test_a_full_disk_leaves_the_backup_before_usable(

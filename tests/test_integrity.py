@@ -213,7 +213,8 @@ def test_a_damaged_database_is_told(library: Running, recollect: Recollect, sett
         file.seek((page - 1) * page_bytes + CELL_COUNT_OFFSET)
         file.write(b"\0\0")
     done = recollect("check", "--json")
-    assert kinds(done)[Kind.DATABASE] == len(findings(done)) > 0
+    assert kinds(done)[Kind.DATABASE] > 0
+    assert set(kinds(done)) <= {Kind.DATABASE, Kind.TEXT_INDEX}  # the latter is counted by a damaged index
     assert "ix_photos_category" in done.stdout
 
 

@@ -66,9 +66,7 @@ def test_what_is_left_out_goes_to_the_end(library: Running) -> None:
     assert [chip["kind"] for chip in body["chips"]] == ["without"]
 
 
-@pytest.mark.parametrize(
-    "query", ["an x-ray of a knee", "a quarterly tax form", "asdf qwer zxcv", "a rocket on mars"]
-)
+@pytest.mark.parametrize("query", ["an x-ray of a knee", "a quarterly tax form", "asdf qwer zxcv"])
 def test_nothing_fits_is_an_answer(library: Running, query: str) -> None:
     body = ask(library, query)
     assert not body["matched"]

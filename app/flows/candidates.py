@@ -1,6 +1,6 @@
 """Which photos a query ranks, and what is known of each."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -40,6 +40,7 @@ def find_candidates(services: Services, question: Question, count: int, timer: S
             measures = measured(services, question, moved, ids)
         with timer("database"), services.database.read() as session:
             facts = _facts(session, ids)
+            texts |= _texts_of(session, question, [i for i in ids if i not in texts])
         gone = [photo_id for photo_id in ids if photo_id not in facts]
         if not gone:
             return [_candidate(facts[i], measures[i], texts.get(i), votes.get(i)) for i in ids]
@@ -61,6 +62,13 @@ def _learned(services: Services, session: Session, question: Question) -> Vector
     if question.vector is None:
         return None
     return learned(services, session, normalized(question.text), question.vector, question.filter.owner)
+
+
+def _texts_of(session: Session, question: Question, ids: Sequence[int]) -> dict[int, TextMatch]:
+    """What the words of these photos hold, which are not among those whose words fit best."""
+    if not question.words or not ids:
+        return {}
+    return text_matches(session, question.words, replace(question.filter, ids=tuple(ids)), len(ids))
 
 
 def _ids(

@@ -35,8 +35,9 @@ def measured(
     learned = plain if moved is question.vector else nearest_of(services, moved, len(there), there)
     relevance = services.relevance.of(question.vector, vectors, question.form) * kept
     for photo_id, relevant, factor in zip(there.tolist(), relevance.tolist(), kept.tolist(), strict=True):
-        similarity = plain[photo_id]
-        found[photo_id] = Measures(similarity, learned[photo_id] - similarity, relevant, factor)
+        if photo_id in plain and photo_id in learned:  # else it was deleted between two looks at the index
+            similarity = plain[photo_id]
+            found[photo_id] = Measures(similarity, learned[photo_id] - similarity, relevant, factor)
     return found
 
 

@@ -2,7 +2,7 @@
 
 import re
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from sqlmodel import Session, col, func, select
@@ -25,7 +25,8 @@ class _Known:
     """The voted queries of one owner, as of a state of the table."""
 
     state: tuple[int | None, int] = (None, 0)
-    vectors: dict[str, Vectors] = field(default_factory=dict)
+    texts: tuple[str, ...] = ()
+    vectors: Vectors | None = None  # (len(texts), dim); None without any
 
 
 class VotedQueries:
@@ -42,34 +43,37 @@ class VotedQueries:
         What asks with a picture is like itself only. Raises: Overloaded, EncoderFailed.
         """
         found = {text: 1.0}
-        vectors = self._vectors(session, owner)
-        if not vectors or NAMES_A_PICTURE.search(text):
+        known = self._up_to_date(session, owner)
+        if known.vectors is None or NAMES_A_PICTURE.search(text):
             return found
-        likeness = self._relevance.likeness_of_texts(query, np.stack(list(vectors.values())))
+        likeness = self._relevance.likeness_of_texts(query, known.vectors)
         weights = (likeness - ALIKE) / (1 - ALIKE)
-        return {voted: float(w) for voted, w in zip(vectors, weights, strict=True) if w > 0} | found
+        return {known.texts[i]: float(weights[i]) for i in np.flatnonzero(weights > 0)} | found
 
-    def _vectors(self, session: Session, owner: str) -> dict[str, Vectors]:
-        """By text; read again only when a vote has come or gone, and only what is new is encoded."""
+    def _up_to_date(self, session: Session, owner: str) -> _Known:
+        """Read again only when a vote has come or gone, and only what is new is encoded."""
         row = session.exec(select(func.max(Feedback.id), func.count()).where(Feedback.owner == owner)).one()
         state = (row[0], row[1])
         with self._lock:
             known = self._known.get(owner, _Known())
             if known.state != state:
-                known = _Known(state, self._encoded(_texts(session, owner), known.vectors))
+                texts = _texts(session, owner)
+                known = _Known(state, texts, self._encoded(texts, known))
                 self._known[owner] = known
-        return known.vectors
+        return known
 
-    def _encoded(self, texts: list[str], known: dict[str, Vectors]) -> dict[str, Vectors]:
-        new = [text for text in texts if text not in known]
-        found = dict(known)
+    def _encoded(self, texts: tuple[str, ...], known: _Known) -> Vectors | None:
+        if not texts:
+            return None
+        found = {} if known.vectors is None else dict(zip(known.texts, known.vectors, strict=True))
+        new = [text for text in texts if text not in found]
         for i in range(0, len(new), TEXTS_AT_ONCE):
             part = new[i : i + TEXTS_AT_ONCE]
             found |= zip(part, self._encoder.encode_texts(part), strict=True)
-        return {text: found[text] for text in texts}
+        return np.stack([found[text] for text in texts])
 
 
-def _texts(session: Session, owner: str) -> list[str]:
+def _texts(session: Session, owner: str) -> tuple[str, ...]:
     wanted = select(Feedback.query_text).where(Feedback.owner == owner).group_by(col(Feedback.query_text))
     newest = wanted.order_by(func.max(Feedback.id).desc()).limit(MOST_QUERIES)
-    return [text for text in session.exec(newest) if not NAMES_A_PICTURE.search(text)]
+    return tuple(text for text in session.exec(newest) if not NAMES_A_PICTURE.search(text))

@@ -135,11 +135,10 @@ def _checked(dim: int, tensors: Tensors) -> Tensors:
 
 
 def _cosines(query: Vectors, others: Vectors, without: Vectors) -> Vectors:
-    """(n,) cosines of (dim,) and (n, dim) once (1, dim) is taken from each."""
-    return _unit(others - without) @ _unit(query - without[0])
-
-
-def _unit(vectors: Vectors) -> Vectors:
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    unit: Vectors = vectors / np.maximum(length, SMALLEST)
-    return unit
+    """(n,) cosines of (dim,) and (n, dim) unit vectors once (1, dim) is taken from each, without making copies."""
+    common = without[0]
+    towards = query - common
+    towards /= max(float(np.linalg.norm(towards)), SMALLEST)
+    squares = 1 - 2 * (others @ common) + common @ common  # of the lengths that are left
+    cosines: Vectors = (others @ towards - common @ towards) / np.sqrt(np.maximum(squares, SMALLEST))
+    return cosines

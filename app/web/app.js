@@ -75,7 +75,7 @@ const libraryNote = () => (now.total ? counted(now.total, "photo", "photos") : "
 
 function resultNote(answer) {
   if (!answer.results.length) return "Nothing in the library matches.";
-  if (!answer.matched) return "Nothing in the library fits; these are the least unlike.";
+  if (!answer.matched) return "Most likely nothing in the library fits; the nearest is first.";
   return `${counted(answer.results.length, "result", "results")}, best first · ${Math.round(answer.latency_ms)} ms`;
 }
 
