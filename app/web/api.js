@@ -1,5 +1,7 @@
 /** The service's HTTP API as the page uses it. Every failure is a Problem whose message can be shown. */
 
+import { text } from "./text.js";
+
 export class Problem extends Error {
   /** `retryAfter` is in seconds, or null if the server did not ask to be asked again. */
   constructor(message, { status = 0, retryAfter = null } = {}) {
@@ -10,17 +12,30 @@ export class Problem extends Error {
   }
 }
 
-export const photoPage = (limit, cursor, signal) => call("GET", "/photos", { query: { limit, cursor }, signal });
-export const searchText = (q, k, signal) => call("GET", "/search/text", { query: { q, k, paged: true }, signal });
-export const searchImage = (file, k, signal) => call("POST", "/search/image", { query: { k, paged: true }, file, signal });
-export const searchVoice = (file, k, signal) => call("POST", "/search/voice", { query: { k, paged: true }, file, signal });
-export const searchSimilar = (id, k, signal) =>
-  call("POST", "/search/image-to-image", { query: { reference_photo_id: id, top_k: k, paged: true }, signal });
-export const searchPage = (cursor, k, signal) => call("GET", "/search/page", { query: { cursor, k }, signal });
+// `params` of a list or search are the API's own: filters, `sort`, `k` or `limit`, `cursor`.
+export const photoPage = (params, signal) => call("GET", "/photos", { query: params, signal });
+export const searchText = (params, signal) => call("GET", "/search/text", { query: params, signal });
+export const searchImage = (file, params, signal) => call("POST", "/search/image", { query: params, file, signal });
+export const searchVoice = (file, params, signal) => call("POST", "/search/voice", { query: params, file, signal });
+export const searchSimilar = (id, { k, ...params }, signal) =>
+  call("POST", "/search/image-to-image", { query: { reference_photo_id: id, top_k: k, ...params }, signal });
+export const searchPage = (params, signal) => call("GET", "/search/page", { query: params, signal });
+export const facets = (params, signal) => call("GET", "/facets", { query: params, signal });
+export const recentQueries = (limit) => call("GET", "/queries/recent", { query: { limit } });
+export const photoDetail = (id, signal) => call("GET", `/photo/${id}`, { signal });
+export const changePhoto = (id, changes) => call("PATCH", `/photo/${id}`, { json: changes });
 export const addVote = (vote) => call("POST", "/feedback", { json: vote });
 export const removeVote = (id) => call("DELETE", `/feedback/${id}`);
 export const deletePhoto = (id) => call("DELETE", `/photo/${id}`);
 export const health = () => call("GET", "/health");
+
+/** `terms` as the API has them; `files` are the pictures that they name by number. */
+export function searchMixed(terms, files, params, signal) {
+  const form = new FormData();
+  form.append("terms", JSON.stringify(terms));
+  for (const file of files) form.append("files", file, file.name);
+  return call("POST", "/search/mixed", { query: params, form, signal });
+}
 
 /** `{photo, known}`; `known` is true where the library already had exactly this file. */
 export async function upload(file) {
@@ -28,8 +43,11 @@ export async function upload(file) {
   return { photo: await response.json(), known: response.status === 200 };
 }
 
-export function thumbnail(id, size) {
-  return `/photo/${id}/thumbnail?size=${size}`;
+export const thumbnail = (id, size) => `/photo/${id}/thumbnail?size=${size}`;
+
+/** Colours to lay over the photo: where in it these words are seen. */
+export function heatMap(id, words) {
+  return `/photo/${id}/heatmap?${new URLSearchParams({ q: words, size: 640, overlay: true })}`;
 }
 
 async function call(method, path, options = {}) {
@@ -37,18 +55,20 @@ async function call(method, path, options = {}) {
   return response.status === 204 ? null : response.json();
 }
 
-async function send(method, path, { query = {}, json, file, signal }) {
+async function send(method, path, { query = {}, json, file, form, signal }) {
   const url = new URL(path, location.origin);
-  for (const [name, value] of Object.entries(query)) {
-    if (value !== null && value !== undefined) url.searchParams.set(name, value);
+  for (const [name, values] of Object.entries(query)) {
+    for (const value of [values ?? []].flat()) url.searchParams.append(name, value);
   }
-  const response = await reach(url, { method, signal, ...content(json, file) });
+  const response = await reach(url, { method, signal, ...content(json, file, form) });
+  if (response.status === 401) return (await import("./signin.js")).signIn();
   if (!response.ok) throw await problemOf(response);
   return response;
 }
 
-function content(json, file) {
+function content(json, file, form) {
   const headers = { Accept: "application/json" };
+  if (form) return { headers, body: form };
   if (json) return { headers: { ...headers, "Content-Type": "application/json" }, body: JSON.stringify(json) };
   if (!file) return { headers };
   const body = new FormData();
@@ -61,14 +81,14 @@ async function reach(url, options) {
     return await fetch(url, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem("The server cannot be reached.");
+    throw new Problem(text.api.unreachable);
   }
 }
 
 async function problemOf(response) {
   const body = await response.json().catch(() => ({}));
   const seconds = Number.parseInt(response.headers.get("Retry-After") ?? "", 10);
-  return new Problem(body.detail || body.title || `The server answered ${response.status}.`, {
+  return new Problem(body.detail || body.title || text.api.status(response.status), {
     status: response.status,
     retryAfter: Number.isNaN(seconds) ? null : seconds,
   });

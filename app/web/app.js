@@ -1,281 +1,316 @@
-/** The page: which photos are shown, and how words, pictures and voice ask for them. */
+/** The page: goes from question to answer, and puts the parts of the page together. */
 
-import { health, photoPage, searchImage, searchPage, searchSimilar, searchText, searchVoice, thumbnail } from "./api.js";
+import { health, searchVoice } from "./api.js";
+import { ask, pageOf, searchParams } from "./ask.js";
 import { idOf, makeCard, nameOf } from "./cards.js";
-import { Lightbox } from "./lightbox.js";
-import { startRecording, whyNot } from "./microphone.js";
+import { Combobox } from "./combobox.js";
+import { loadDialogs } from "./dialogs.js";
+import { wireDrops, wirePaste } from "./drops.js";
+import { FacetPanel } from "./facets.js";
+import { Grid } from "./grid.js";
+import { ResultsHead } from "./head.js";
+import { Mixer, partAddress, partName } from "./mixer.js";
+import { keepPicture } from "./pictures.js";
+import { isLibrary, isNarrowed, kindOf, library, partsOf, placeOf, questionAt } from "./question.js";
+import { completed, suggestionsFor } from "./suggestions.js";
+import { fill, text } from "./text.js";
+import { toast } from "./toast.js";
 import { Uploads, droppedFiles } from "./uploads.js";
-
-const PAGE = 48;
+import { Voice } from "./voice.js";
+import { vote } from "./votes.js";
 
 const part = (id) => document.getElementById(id);
 const box = part("words");
-const grid = part("photos");
 const more = part("more");
-const mic = part("by-voice");
+
+fill(document);
 
 /** What the page shows now: `next` is a cursor that continues it, null at its end. */
-const now = { view: null, next: null, total: 0, loading: new AbortController(), recorder: null, voice: true };
-const queryPictures = new Map();
+const now = { question: library, answer: null, next: null, total: 0, loading: new AbortController(), growing: null };
 
-// ── Views: a heading and a way to load. load(signal, next) → {photos, answer, next, note} ──────────────
-
-const libraryView = {
-  heading: "Your photos",
-  words: "",
-  async load(signal, cursor) {
-    const page = await photoPage(PAGE, cursor, signal);
-    now.total = page.total;
-    return { photos: page.photos, answer: null, next: page.next_cursor, note: libraryNote() };
-  },
-};
-
-/** `ask(signal)` sends the search; `picture` is the address of the picture it was asked with. */
-function searchView({ heading, words = "", picture = null, ask }) {
-  const load = async (signal, cursor) => pageOf(await (cursor ? searchPage(cursor, PAGE, signal) : ask(signal)));
-  return { heading, words, picture, load };
-}
-
-function pageOf(answer, note = resultNote(answer)) {
-  return { photos: answer.results, answer, next: answer.next_cursor, note };
-}
-
-const wordsView = (words) =>
-  searchView({ heading: `“${words}”`, words, ask: (signal) => searchText(words, PAGE, signal) });
-
-const similarView = (id, name) =>
-  searchView({
-    heading: name ? `Similar to ${name}` : "Similar photos",
-    picture: thumbnail(id, 160),
-    ask: (signal) => searchSimilar(id, PAGE, signal),
-  });
-
-const pictureView = (file) =>
-  searchView({
-    heading: `Similar to ${file.name}`,
-    picture: URL.createObjectURL(file),
-    ask: (signal) => searchImage(file, PAGE, signal),
-  });
-
-/** Becomes a search by words once the words are known, so that its link can be kept and shared. */
-function voiceView(file) {
-  const view = { heading: "", words: "" };
-  view.load = async (signal, cursor) => {
-    if (cursor) return pageOf(await searchPage(cursor, PAGE, signal));
-    const answer = await searchVoice(file, PAGE, signal);
-    view.words = answer.transcription;
-    view.heading = `“${view.words}”`;
-    return pageOf(answer, `I heard: “${view.words}” · ${resultNote(answer)}`);
-  };
-  return view;
-}
-
-const counted = (n, one, many) => `${n.toLocaleString()} ${n === 1 ? one : many}`;
-const libraryNote = () => (now.total ? counted(now.total, "photo", "photos") : "");
-
-function resultNote(answer) {
-  if (!answer.results.length) return "Nothing in the library matches.";
-  if (!answer.matched) return "Most likely nothing in the library fits; the nearest is first.";
-  return `${counted(answer.results.length, "result", "results")}, best first · ${Math.round(answer.latency_ms)} ms`;
-}
-
-// ── Showing ────────────────────────────────────────────────────────────────────────────────────────
-
-function say(text, isError = false) {
-  part("status").textContent = text;
-  part("status").classList.toggle("error", isError);
-}
-
-function complain(error) {
-  if (error.name !== "AbortError") say(error.message, true);
-}
+// ── Loading: questions become pages of photos ──────────────────────────────────────────────────────
 
 /** From here on, an answer to an earlier question is not wanted any more. */
 function startOver() {
   now.loading.abort();
-  now.recorder?.cancel();
+  voice.cancel();
   now.loading = new AbortController();
-  document.body.setAttribute("aria-busy", "true");
+  now.growing = null;
+  document.body.ariaBusy = "true";
   return now.loading.signal;
 }
 
-async function loadPage(view, next, signal) {
+/** The page that `load(signal)` promises; null where it failed, which is told, or is not wanted any more. */
+async function arrived(load, signal) {
   try {
-    const page = await view.load(signal, next);
+    const page = await load(signal);
+    performance.mark("answered");
     return signal.aborted ? null : page;
   } catch (error) {
     if (!signal.aborted) complain(error);
     return null;
   } finally {
-    if (!signal.aborted) document.body.setAttribute("aria-busy", "false");
+    if (!signal.aborted) document.body.ariaBusy = "false";
   }
 }
 
-/** Goes to a view that the address names already; if it cannot be loaded, the page is left empty. */
-async function show(view) {
+/** Goes to a question that the address names already; if it cannot be answered, the page is left empty. */
+async function show(question) {
   const signal = startOver();
-  showHead(view);
-  say(view === libraryView ? "" : "Searching…");
-  const page = await loadPage(view, null, signal);
-  if (page) showPage(view, page);
-  else if (!signal.aborted) clear();
+  showQuestion(question);
+  head.say(isLibrary(question) ? "" : text.search.searching);
+  const page = await arrived((until) => ask(question, null, until), signal);
+  if (page) showPage(question, page);
+  else if (!signal.aborted) showPage(question, { photos: [], answer: null, next: null, total: 0 }, true);
 }
 
-/** Asks first, and goes to the answer only if there is one; `address(view)` names it in the history. */
-async function attempt(view, address, state = null) {
-  const page = await loadPage(view, null, startOver());
-  if (!page) return;
-  history.pushState(state, "", address(view));
-  showHead(view);
-  showPage(view, page);
+/** Asks first, and goes to the answer only if there is one; `load` → {question, page}. */
+async function attempt(load) {
+  const found = await arrived(load, startOver());
+  if (!found) return;
+  push(found.question);
+  showQuestion(found.question);
+  showPage(found.question, found.page);
 }
 
-function showHead(view) {
-  now.view = view;
-  const isLibrary = view === libraryView;
-  part("heading").textContent = view.heading;
-  document.title = isLibrary ? "Recollect" : `${view.heading} · Recollect`;
-  box.value = view.words;
-  part("back").hidden = isLibrary;
-  const asked = part("asked-with");
-  asked.hidden = !view.picture;
-  if (view.picture) asked.src = view.picture;
+const attemptAsking = (question) => attempt(async (signal) => ({ question, page: await ask(question, null, signal) }));
+
+/** Promises whether there are more photos than before. */
+function loadMore() {
+  if (!now.next) return Promise.resolve(false);
+  now.growing ??= grow().finally(() => (now.growing = null));
+  return now.growing;
 }
 
-function showPage(view, page) {
-  grid.replaceChildren();
-  showChips(page.answer?.chips ?? []);
-  append(page);
-  say(page.note);
-  scrollTo({ top: 0 });
-  if (document.activeElement === document.body && view !== libraryView) grid.focus({ preventScroll: true });
-}
-
-/** What of the words was read as a filter; pressing one asks again without it. */
-function showChips(chips) {
-  const list = part("chips");
-  list.replaceChildren(...chips.map(makeChip));
-  list.hidden = !chips.length;
-}
-
-function makeChip(chip) {
-  const item = part("chip").content.firstElementChild.cloneNode(true);
-  const button = item.querySelector("button");
-  item.querySelector("span").textContent = chip.label;
-  button.setAttribute("aria-label", `Search without: ${chip.label}`);
-  button.addEventListener("click", () => (chip.without ? go(wordsAddress({ words: chip.without })) : goHome()));
-  return item;
-}
-
-function append(page) {
-  const known = new Set([...grid.children].map((card) => card.dataset.id));
-  const fresh = page.photos.filter((photo) => !known.has(String(idOf(photo))));
-  const cards = fresh.map((photo) => makeCard(photo, page.answer, cardActions));
-  grid.append(...cards);
+async function grow() {
+  const { signal } = now.loading;
+  const page = await arrived((until) => ask(now.question, now.next, until), signal);
+  if (!page) {
+    now.paused = true; // until the button is pressed: a server in trouble is not asked on and on
+    return false;
+  }
+  now.paused = false;
   now.next = page.next;
-  more.hidden = !page.next;
-  showInvitation();
-  return cards;
+  const fresh = grid.append(page.photos, countOf(page, grid.photos.length));
+  showEnd();
+  sayFound();
+  return fresh.length > 0;
 }
 
-function clear() {
-  grid.replaceChildren();
-  showChips([]);
-  more.hidden = true;
-  part("dropzone").hidden = now.view !== libraryView;
+// ── Showing ────────────────────────────────────────────────────────────────────────────────────────
+
+function showQuestion(question) {
+  now.question = question;
+  head.show(question);
+  box.value = question.words ?? "";
+  box.placeholder = question.parts ? text.search.addWords : text.search.placeholder;
+  mixer.show(question.parts);
+  facetPanel.show(question.filters);
+  part("heard").hidden = true;
+}
+
+function showPage(question, page, failed = false) {
+  Object.assign(now, { answer: page.answer, next: page.next, paused: false });
+  if (page.total !== null) now.total = page.total;
+  head.showChips(question, page.answer?.chips ?? []);
+  scrollTo({ top: 0 });
+  grid.show(page.photos, countOf(page));
+  if (!failed) requestAnimationFrame(() => setTimeout(() => performance.measure("answer to photos", "answered")));
+  part("photos").classList.toggle("unsure", page.answer?.matched === false);
+  showEnd();
+  showInvitation();
+  if (!failed) sayFound();
+  if (document.activeElement === document.body && !isLibrary(question)) part("photos").focus({ preventScroll: true });
+}
+
+/** How many there are altogether; null while that is not known. */
+const countOf = (page, before = 0) => page.total ?? (page.next ? null : before + page.photos.length);
+
+function sayFound() {
+  const { question, answer } = now;
+  const found = isLibrary(question)
+    ? text.page.found(now.total, isNarrowed(question))
+    : text.results.note(answer, grid.photos.length, question);
+  head.say([found, question.lost && text.results.lost].filter(Boolean).join(" · "));
+}
+
+function showEnd() {
+  more.hidden = !now.next;
+  if (!now.next) return;
+  nearEnd.unobserve(more); // observing it anew tells again whether it is in sight
+  nearEnd.observe(more);
 }
 
 function showInvitation() {
-  part("dropzone").hidden = now.view !== libraryView;
-  document.body.classList.toggle("empty", now.view === libraryView && !grid.children.length);
+  const all = isLibrary(now.question) && !isNarrowed(now.question);
+  part("dropzone").hidden = !all;
+  document.body.classList.toggle("empty", all && !grid.photos.length);
 }
 
-async function loadMore() {
-  const { signal } = now.loading;
-  document.body.setAttribute("aria-busy", "true");
-  const page = await loadPage(now.view, now.next, signal);
-  if (!page) return;
-  const [first] = append(page);
-  say(page.note);
-  if (more.hidden) first?.querySelector(".open").focus();
+function complain(error) {
+  if (error.name !== "AbortError") head.say(error.message, true);
 }
 
-// ── Addresses: /, /?q=words, /?similar=7; a picture has none and lives in this tab's history ───────────
+// ── Going from question to question ────────────────────────────────────────────────────────────────
 
-const wordsAddress = (view) => `/?${new URLSearchParams({ q: view.words })}`;
-
-function route() {
-  const query = new URLSearchParams(location.search);
-  const words = query.get("q")?.trim();
-  const picture = queryPictures.get(history.state?.picture);
-  if (words) return show(wordsView(words));
-  if (query.has("similar")) return show(similarView(query.get("similar"), history.state?.name));
-  return show(picture ? pictureView(picture) : libraryView);
+/** Where the address leads, and there to where one was. */
+async function route() {
+  const { top = 0 } = history.state ?? {};
+  await show(questionAt(location.search, history.state));
+  while (document.documentElement.scrollHeight < top + innerHeight && (await loadMore()));
+  scrollTo(0, top);
 }
 
-function go(address, state = null) {
+function push(question) {
+  const { address, state } = placeOf(question);
+  history.replaceState({ ...history.state, top: scrollY }, "");
   history.pushState(state, "", address);
-  return route();
 }
 
-const goHome = () => go("/");
-const goSimilar = (photo) => go(`/?similar=${idOf(photo)}`, { name: nameOf(photo) });
-
-function searchByPicture(file) {
-  const key = queryPictures.size + 1;
-  queryPictures.set(key, file);
-  return attempt(pictureView(file), () => "/?picture", { picture: key });
+/** `instead`: the question before is not worth going back to. */
+function go(question, instead = false) {
+  const { address, state } = placeOf(question);
+  if (instead) history.replaceState(state, "", address);
+  else push(question);
+  return show(question);
 }
 
-// ── Voice ──────────────────────────────────────────────────────────────────────────────────────────
+/** A new question among the same photos; in the library's order until another is chosen. */
+const fresh = (question) => ({ ...question, filters: now.question.filters });
+const goHome = () => go(library);
+const goSimilar = (photo, crop) => go(fresh({ photo: idOf(photo), name: nameOf(photo), crop }));
+const asWords = (words) => (now.question.parts ? combine({ words }) : go(fresh(words ? { words } : {})));
 
-async function toggleMicrophone() {
-  if (now.recorder) return now.recorder.stop();
-  if (!now.voice) return say("Voice search is switched off on this server.", true);
+function asPicture(file) {
+  const key = keepPicture(file);
+  return now.question.parts ? combine({ image: key }) : attemptAsking(fresh({ picture: key }));
+}
+
+/** Adds a part to what is asked now. */
+function combine(...added) {
+  const { filters, sort } = now.question;
+  const parts = [...partsOf(now.question), ...added.map((one) => ({ weight: 1, ...one }))];
+  return parts.length ? go({ parts, filters, sort }) : undefined;
+}
+
+const combinePhoto = (photo) => combine({ photo: idOf(photo), name: nameOf(photo) });
+
+function changeParts(parts) {
+  if (!parts.length) return goHome();
+  const { filters, sort } = now.question;
+  return go({ parts, filters, sort }, parts.length === now.question.parts.length);
+}
+
+/** The box's button: what is typed becomes a part beside what was asked before. */
+function combineTyped() {
+  const words = box.value.trim();
+  const typed = words && words !== now.question.words ? [{ words }] : [];
+  box.focus();
+  return combine(...typed) ?? head.say(text.search.combineHow);
+}
+
+async function cropPart(question) {
+  const [one] = partsOf(question);
   try {
-    now.recorder = await startRecording();
+    const { chooseCrop } = await loadDialogs();
+    const crop = await chooseCrop({ address: partAddress(one, 1280), name: partName(one), crop: one.crop });
+    return crop === undefined ? null : { ...one, crop: crop ?? undefined };
   } catch (error) {
-    return say(error.message, true);
+    complain(error);
+    return null;
   }
-  mic.setAttribute("aria-pressed", "true");
-  say("Listening… press the microphone again when you are done.");
-  const file = await now.recorder.recording;
-  now.recorder = null;
-  mic.setAttribute("aria-pressed", "false");
-  if (!file) return undefined;
-  say("Working out what you said…");
-  return attempt(voiceView(file), wordsAddress);
 }
 
-// ── Library changes ────────────────────────────────────────────────────────────────────────────────
+async function cropAsked() {
+  const changed = await cropPart(now.question);
+  if (changed) go({ ...now.question, crop: changed.crop });
+}
 
-const lightbox = new Lightbox({ similar: goSimilar, deleted: removeCard, failed: complain });
-const cardActions = { open: (card) => lightbox.open(card), similar: goSimilar, failed: complain };
-const uploads = new Uploads({ added: addCard });
+async function cropPhoto(photo) {
+  const changed = await cropPart({ photo: idOf(photo), name: nameOf(photo) });
+  if (changed) goSimilar(photo, changed.crop);
+  else grid.focus(idOf(photo));
+}
+
+async function askHeard(file) {
+  head.say(text.voice.working);
+  await attempt(async (signal) => {
+    const answer = await searchVoice(file, searchParams({ ...now.question, crop: undefined }), signal);
+    const words = answer.transcription;
+    if (!now.question.parts) return { question: fresh({ words, sort: now.question.sort }), page: pageOf(answer) };
+    const question = { ...now.question, parts: [...now.question.parts, { words, weight: 1 }] };
+    return { question, page: await ask(question, null, signal) };
+  });
+  const { words } = now.question;
+  if (!words || document.body.ariaBusy === "true") return;
+  head.say(text.voice.heard(words, text.results.note(now.answer, grid.photos.length, now.question)));
+  part("heard").hidden = false;
+  part("heard-words").value = words;
+}
+
+// ── The parts of the page ──────────────────────────────────────────────────────────────────────────
+
+const head = new ResultsHead({ go, goHome, crop: cropAsked });
+const grid = new Grid(part("photos"), (photo) => makeCard(photo, Boolean(now.answer), cardActions));
+const facetPanel = new FacetPanel(part("facets"), part("show-facets"), (filters) => go({ ...now.question, filters }));
+const mixer = new Mixer(part("mixer"), { changed: changeParts, crop: (one) => cropPart({ parts: [one] }) });
+const voice = new Voice(part("by-voice"), part("listening"), {
+  heard: askHeard,
+  say: (words, isError) => head.say(words, isError),
+});
+const uploads = new Uploads({ added: addCard, more: (count) => (now.total += count) });
+const cardActions = { open: openPhoto, similar: (photo) => goSimilar(photo), combine: combinePhoto, vote: castVote };
+const nearEnd = new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && !now.paused && loadMore(), {
+  rootMargin: "0px 0px 1200px",
+});
+
+/** Made when a photo is first looked at. */
+async function lightbox() {
+  const { Lightbox } = await loadDialogs();
+  const closed = (photo) => grid.focus(idOf(photo));
+  const changed = (photo, words) => grid.change(idOf(photo), words);
+  const actions = { ...cardActions, crop: cropPhoto, changed, deleted: removeCard, closed, failed: complain };
+  now.lightbox ??= new Lightbox(actions);
+  return now.lightbox;
+}
+
+async function openPhoto(photo) {
+  const { words, parts } = now.question;
+  const said = words ?? parts?.filter((one) => one.words && one.weight > 0).map((one) => one.words).join(" ");
+  const source = { photos: () => grid.photos, hasMore: () => Boolean(now.next), more: loadMore, words: said };
+  await lightbox().then((opened) => opened.open(photo, source), complain);
+}
+
+async function castVote(photo, value) {
+  const before = photo.vote;
+  try {
+    if (!(await vote(photo, now.answer, value))) return;
+  } catch (error) {
+    toast(error.message);
+    return;
+  }
+  grid.renew(photo);
+  now.lightbox?.voted(photo);
+  toast(text.votes.done(photo.vote), { label: text.votes.undo, run: () => castVote(photo, before || value) });
+}
 
 function addCard(photo) {
+  if (grid.indexOf(photo.id) >= 0) return;
   now.total += 1;
-  if (now.view !== libraryView || grid.querySelector(`[data-id="${photo.id}"]`)) return;
-  grid.prepend(makeCard(photo, null, cardActions));
+  if (!isLibrary(now.question) || isNarrowed(now.question)) return;
+  grid.prepend(photo);
   showInvitation();
-  say(libraryNote());
+  sayFound();
 }
 
-function removeCard(card) {
-  card.remove();
+function removeCard(photo) {
   now.total -= 1;
+  grid.remove(idOf(photo));
   showInvitation();
-  say("The photo was deleted.");
+  head.say(text.results.deleted);
 }
 
 // ── Events ─────────────────────────────────────────────────────────────────────────────────────────
-
-function onSearch(event) {
-  event.preventDefault();
-  const words = box.value.trim();
-  if (words) go(wordsAddress({ words }));
-  else goHome();
-}
 
 function onKey(event) {
   const typing = event.target.closest("input, textarea, select");
@@ -285,10 +320,10 @@ function onKey(event) {
     event.preventDefault();
     box.focus();
     box.select();
-  } else if (event.key === "Escape" && now.recorder) {
-    now.recorder.cancel();
-    say("");
-  } else if (event.key === "Escape" && now.view !== libraryView) {
+  } else if (event.key === "Escape" && voice.recorder) {
+    voice.cancel();
+  } else if (event.key === "Escape" && !event.defaultPrevented && kindOf(now.question) !== "library") {
+    event.preventDefault(); // Chromium would empty the box, and suggest what fits to nothing
     goHome();
   }
 }
@@ -299,59 +334,45 @@ function takeChosen(input, use) {
   if (files.length) use(files);
 }
 
-function onPaste(event) {
-  const picture = [...event.clipboardData.files].find((file) => file.type.startsWith("image/"));
-  if (!picture || document.querySelector("dialog[open]")) return;
-  event.preventDefault();
-  searchByPicture(picture);
-}
-
-function wireDrops() {
-  const search = part("search");
-  const mark = (event) => {
-    if (!event.dataTransfer?.types.includes("Files")) return;
-    event.preventDefault();
-    document.body.classList.add("dragging");
-    search.classList.toggle("target", search.contains(event.target));
+function wireBox() {
+  const choose = (suggestion) => {
+    box.value = completed(box.value, suggestion);
+    if (suggestion.whole) asWords(suggestion.words);
   };
-  const unmark = () => {
-    document.body.classList.remove("dragging");
-    search.classList.remove("target");
-  };
-  addEventListener("dragenter", mark);
-  addEventListener("dragover", mark);
-  addEventListener("dragleave", (event) => event.relatedTarget === null && unmark());
-  addEventListener("drop", (event) => {
-    if (!event.dataTransfer.types.includes("Files")) return;
+  new Combobox(box, part("suggestions"), { suggest: suggestionsFor, choose });
+  part("search").addEventListener("submit", (event) => {
     event.preventDefault();
-    unmark();
-    if (search.contains(event.target)) searchByPicture(event.dataTransfer.files[0]);
-    else droppedFiles(event.dataTransfer).then((files) => uploads.add(files), complain);
+    asWords(box.value.trim());
   });
+  part("heard").addEventListener("submit", (event) => {
+    event.preventDefault();
+    asWords(part("heard-words").value.trim());
+  });
+  for (const [button, input] of [["by-picture", "query-picture"], ["by-camera", "query-camera"]]) {
+    part(button).addEventListener("click", () => part(input).click());
+    part(input).addEventListener("change", (event) => takeChosen(event.target, ([file]) => asPicture(file)));
+  }
+  part("combine").addEventListener("click", combineTyped);
 }
 
 function wire() {
-  part("search").addEventListener("submit", onSearch);
-  part("by-picture").addEventListener("click", () => part("query-picture").click());
-  part("query-picture").addEventListener("change", (event) => takeChosen(event.target, ([file]) => searchByPicture(file)));
-  mic.addEventListener("click", toggleMicrophone);
-  mic.title = whyNot() ?? mic.title;
+  wireBox();
   part("add").addEventListener("click", () => part("files").click());
   part("files").addEventListener("change", (event) => takeChosen(event.target, (files) => uploads.add(files)));
-  part("back").addEventListener("click", goHome);
   part("home").addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     goHome();
   });
-  part("asked-with").addEventListener("error", (event) => (event.target.hidden = true));
-  more.addEventListener("click", loadMore);
+  more.addEventListener("click", () => loadMore());
   addEventListener("keydown", onKey);
-  addEventListener("paste", onPaste);
   addEventListener("popstate", route);
-  wireDrops();
+  const add = (transfer) => droppedFiles(transfer).then((files) => uploads.add(files), complain);
+  wireDrops(part("search"), { ask: asPicture, add });
+  wirePaste(asPicture);
 }
 
+history.scrollRestoration = "manual"; // the photos are not there yet when the browser would do it
 wire();
 route();
-health().then((state) => (now.voice = state.whisper_available), complain);
+health().then((state) => (voice.available = state.whisper_available), complain);
