@@ -1,16 +1,19 @@
-"""One engine, three kinds of transaction. SQLite's settings are here, and nowhere else."""
+"""One engine, three kinds of transaction. SQLite's settings are here, PostgreSQL's in app/postgres.py."""
 
+import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import ColumnElement, Engine, event
 from sqlalchemy.exc import OperationalError
-from sqlmodel import Session, create_engine
+from sqlmodel import Session, col, create_engine, func, select
 
+from app import postgres
 from app.migrations import bring_up_to_date
+from app.tables import Photo
 
 # In WAL mode FULL makes every commit durable on power loss; NORMAL may lose the last ones, but never corrupts.
 _BEGIN = {
@@ -27,20 +30,22 @@ class Database:
     """
 
     def __init__(self, url: str, busy_timeout_s: float = 30) -> None:
-        sqlite = url.startswith("sqlite")
-        connect_args = {"check_same_thread": False, "timeout": busy_timeout_s} if sqlite else {}
+        sqlite = not postgres.is_postgres(url)
+        options = _sqlite_options(url, busy_timeout_s) if sqlite else postgres.engine_options(url)
         # As many connections as the server has threads: a request never waits for one.
-        self.engine = create_engine(url, connect_args=connect_args, pool_size=40, max_overflow=20)
+        self.engine = create_engine(**options, pool_size=40, max_overflow=20, pool_use_lifo=True)
         self._busy_timeout_s = busy_timeout_s
         self._writer = threading.Lock() if sqlite else None
         if sqlite:
             _set_up_sqlite(self.engine)
+        else:
+            postgres.set_up(self.engine, busy_timeout_s)
         bring_up_to_date(self.engine.execution_options(recollect_begin="write"))
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A consistent view of the rows; nothing is written."""
-        with Session(self.engine) as session:
+        with Session(self.engine.execution_options(recollect_begin="read")) as session:
             yield session
 
     @contextmanager
@@ -75,8 +80,40 @@ class Database:
         finally:
             self._writer.release()
 
+    def news(self) -> "postgres.Listener | Poll":
+        """How one thread waits for the vectors that others commit."""
+        return Poll() if self._writer else postgres.Listener(self.engine)
+
     def dispose(self) -> None:
         self.engine.dispose()
+
+
+class Poll:
+    """SQLite tells nobody of what other processes commit: they look again after a while."""
+
+    def wait(self, timeout_s: float, stop: threading.Event) -> None:
+        """For timeout_s; ends at once with `stop`."""
+        stop.wait(timeout_s)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def is_postgres(session: Session) -> bool:
+    """Where what the two kinds of database understand differs."""
+    return session.get_bind().dialect.name == "postgresql"
+
+
+def among_ids(session: Session, ids: Sequence[int]) -> ColumnElement[bool]:
+    """For WHERE: photos with these ids, however many; a parameter for each could be too many."""
+    if is_postgres(session):
+        return postgres.among(col(Photo.id), ids)
+    these = func.json_each(json.dumps(ids)).table_valued("value")
+    return col(Photo.id).in_(select(these.c.value))
+
+
+def _sqlite_options(url: str, busy_timeout_s: float) -> dict[str, Any]:
+    return {"url": url, "connect_args": {"check_same_thread": False, "timeout": busy_timeout_s}}
 
 
 def _set_up_sqlite(engine: Engine) -> None:

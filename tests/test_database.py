@@ -24,12 +24,12 @@ FULL, NORMAL = 2, 1  # as PRAGMA synchronous answers
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "test.db"
+    return tmp_path / "recollect.db"
 
 
 @pytest.fixture
-def database(path: Path) -> Iterator[Database]:
-    made = Database(f"sqlite:///{path}", busy_timeout_s=30)
+def database(database_url: str) -> Iterator[Database]:
+    made = Database(database_url, busy_timeout_s=30)
     yield made
     made.dispose()
 
@@ -53,6 +53,7 @@ def add_photo(database: Database, filename: str) -> int:
         return photo.id
 
 
+@pytest.mark.sqlite("its settings")
 def test_uploads_are_committed_to_disk_and_the_query_log_need_not_be(database: Database) -> None:
     with database.write() as session:
         assert (pragma(session, "journal_mode"), pragma(session, "synchronous")) == ("wal", FULL)
@@ -64,10 +65,10 @@ def test_uploads_are_committed_to_disk_and_the_query_log_need_not_be(database: D
             assert pragma(session, "synchronous") == FULL
 
 
-def test_what_a_block_wrote_is_there_for_everyone(database: Database, path: Path) -> None:
+def test_what_a_block_wrote_is_there_for_everyone(database: Database, database_url: str) -> None:
     add_photo(database, "a.jpg")
     assert filenames(database) == ["a.jpg"]
-    other = Database(f"sqlite:///{path}")
+    other = Database(database_url)
     assert filenames(other) == ["a.jpg"]
     other.dispose()
 
@@ -125,6 +126,7 @@ def test_a_reader_keeps_its_view_and_holds_nobody_up(database: Database) -> None
     assert filenames(database) == ["before", "meanwhile"]
 
 
+@pytest.mark.sqlite("its lock of the whole file")
 def test_a_writer_that_waits_too_long_gives_up(path: Path) -> None:
     database = Database(f"sqlite:///{path}", busy_timeout_s=0.2)
     blocker = sqlite3.connect(path, isolation_level=None)
@@ -140,6 +142,7 @@ def test_a_writer_that_waits_too_long_gives_up(path: Path) -> None:
     database.dispose()
 
 
+@pytest.mark.sqlite("its lock of the whole file")
 def test_a_thread_that_waits_too_long_for_another_gives_up(path: Path) -> None:
     database = Database(f"sqlite:///{path}", busy_timeout_s=0.2)
     with database.write() as session, ThreadPoolExecutor(1) as pool:
@@ -163,6 +166,7 @@ def write_until_killed(path: Path, written: "Connection[str, str]") -> None:
         written.send(str(number))
 
 
+@pytest.mark.sqlite("the file that it leaves")
 def test_a_kill_loses_nothing_that_was_acknowledged(path: Path) -> None:
     receiving, sending = PROCESSES.Pipe(duplex=False)
     process = PROCESSES.Process(target=write_until_killed, args=(path, sending))

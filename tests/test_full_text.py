@@ -1,12 +1,11 @@
 """Words of the owner, of the file name and of the picture are found, in every form that people type."""
 
 import json
-import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
 from sqlmodel import col, delete, update
 
 from app.database import Database
@@ -19,8 +18,8 @@ EVERYTHING = PhotoFilter()
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(f"sqlite:///{tmp_path}/words.db")
+def database(database_url: str) -> Iterator[Database]:
+    made = Database(database_url)
     yield made
     made.dispose()
 
@@ -128,6 +127,17 @@ def test_the_filter_holds_and_the_best_come_first(database: Database) -> None:
     assert list(found(database, "snow", PhotoFilter(ids=tuple(mine[3:5])))) == [mine[4], mine[3]]
 
 
+def test_what_others_have_changes_neither_hits_nor_scores(database: Database) -> None:
+    mine = [add(database, caption=caption) for caption in ("a dog", "a dog in the snow", "a kiosk", "a cat")]
+    alone = {words: found(database, words) for words in ("dog snow", "cat", "iosk", "zebra", "log")}
+    others = [add(database, caption=f"a dog, a zebra and a cat {i}", owner="another") for i in range(60)]
+    add(database, filename="log.jpg", owner="another")
+    assert {words: found(database, words) for words in alone} == alone
+    assert list(found(database, "zebra", PhotoFilter(owner="another"))) == others[::-1]
+    assert found(database, "dog", PhotoFilter(owner="nobody")) == {}
+    assert found(database, "dog", PhotoFilter(ids=(mine[0], others[0]))) == {mine[0]: pytest.approx(1)}
+
+
 def test_common_words_are_looked_for_beside_rare_ones_and_among_given_photos(database: Database) -> None:
     rare = add(database, caption="a man and a zebra")
     with database.log() as session:
@@ -176,9 +186,8 @@ def test_hostile_strings_are_not_errors_and_find_themselves(database: Database) 
 
 def test_rows_that_another_program_writes_are_found_too(database: Database) -> None:
     add(database, caption="a dog", tags=["one"])
-    other = sqlite3.connect(database.engine.url.database or "")
-    other.execute("UPDATE photos SET caption = 'a horse', tags = '[\"two\"]'")
-    other.commit()
-    other.close()
+    with create_engine(database.engine.url).begin() as other:
+        other.exec_driver_sql("UPDATE photos SET caption = 'a horse', tags = '[\"two\"]'")
+    other.engine.dispose()
     assert found(database, "dog one") == {}
     assert list(found(database, "horse two")) == [1]

@@ -126,19 +126,21 @@ def assert_holds_exactly(index: FaissIndex, vectors: Vectors, rows: Ids) -> None
     assert index.holds(rows + 1, vectors[rows]).all()
 
 
+@pytest.mark.sqlite("rows put in by its own driver")
 def test_rebuilding_from_several_pieces(many: tuple[Database, Vectors]) -> None:
     database, vectors = many
     index = FaissIndex(DIM)
-    assert LiveIndex(database, index, "mine", 1.0).rebuild() == MANY
+    assert LiveIndex(database, lambda _: index, "mine", 1.0).rebuild() == MANY
     assert_holds_exactly(index, vectors, np.arange(MANY))
-    assert LiveIndex(database, FaissIndex(DIM), "another", 1.0).rebuild() == 0
+    assert LiveIndex(database, lambda _: FaissIndex(DIM), "another", 1.0).rebuild() == 0
 
 
+@pytest.mark.sqlite("rows put in by its own driver")
 def test_reconciling_thousands(many: tuple[Database, Vectors]) -> None:
     """What others deleted goes, what is missing comes back, whatever else is there stays."""
     database, vectors = many
     index = FaissIndex(DIM, int8=True)
-    live_index = LiveIndex(database, index, "mine", 1.0)
+    live_index = LiveIndex(database, lambda _: index, "mine", 1.0)
     live_index.rebuild()
     with database.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM photos WHERE id % 3 = 0")
@@ -147,9 +149,10 @@ def test_reconciling_thousands(many: tuple[Database, Vectors]) -> None:
     assert_holds_exactly(index, vectors, np.array([i for i in range(MANY) if (i + 1) % 3]))
 
 
+@pytest.mark.sqlite("rows put in by its own driver")
 def test_a_vector_of_another_length_is_refused(many: tuple[Database, Vectors]) -> None:
     database, _ = many
     with database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE embeddings SET vector = x'0000803f' WHERE id = 7")
     with pytest.raises(ValueError, match="reshape"):
-        LiveIndex(database, FaissIndex(DIM), "mine", 1.0).rebuild()
+        LiveIndex(database, lambda _: FaissIndex(DIM), "mine", 1.0).rebuild()

@@ -16,9 +16,11 @@ from app.database import Database
 from app.flows.filters import PhotoFilter
 from app.flows.full_text import text_matches
 from app.migrations import NEWEST, NewerDatabase
-from app.migrations.full_text import TABLES
+from app.migrations.fts5 import TABLES
 from app.tables import Import, ImportItem, Photo
 from tests.conftest import DATA
+
+pytestmark = pytest.mark.sqlite("its files of older versions; tests/test_postgres.py has the steps on PostgreSQL")
 
 
 @pytest.fixture

@@ -1,17 +1,17 @@
 """Photos by the words that are written about them, in them, or in their file names."""
-# ruff: noqa: S608 — only names of tables and columns are put into statements, values are bound
 
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import numpy as np
-from sqlalchemy import text
 from sqlmodel import Session, col, func, or_, select
 
+from app.database import among_ids, is_postgres
 from app.flows.filters import PhotoFilter
-from app.migrations.full_text import TABLES, VIEW, has_full_text
+from app.flows.fts5_words import Among, Fts5Words
+from app.flows.tsearch_words import TsearchWords
 from app.services.interfaces import Ids, Scores
 from app.tables import Photo
 
@@ -48,18 +48,20 @@ class _Word:
     in_others: bool = False  # whether it is looked for inside other words, too
 
     @property
-    def quoted(self) -> str:
-        """As a string for MATCH, whatever it holds, in both spellings of ß, of which FTS5 knows nothing."""
-        spellings = dict.fromkeys((self.text, self.text.replace("ß", "ss"), self.text.replace("ss", "ß")))
-        return "(" + " OR ".join('"' + one.replace('"', '""') + '"' for one in spellings) + ")"
-
-    @property
     def is_name(self) -> bool:
         """Whether it looks like a number, or a part of a file name."""
         return re.search(r"[\d._]", self.text) is not None
 
 
-def text_matches(session: Session, words: str, wanted: PhotoFilter, limit: int) -> dict[int, TextMatch]:
+class TextMatches(dict[int, TextMatch]):
+    """By photo id; `complete`: no other photo under the filter holds any of the words."""
+
+    def __init__(self, found: Mapping[int, TextMatch] | None = None, *, complete: bool = True) -> None:
+        super().__init__(found or {})
+        self.complete = complete
+
+
+def text_matches(session: Session, words: str, wanted: PhotoFilter, limit: int) -> TextMatches:
     """The photos under the filter that hold any of these words, best first, and of equals the newest first.
 
     The score is the share of the query's information that the photo holds: Σ idf of the words found / Σ idf of all
@@ -71,47 +73,108 @@ def text_matches(session: Session, words: str, wanted: PhotoFilter, limit: int) 
     A word that more than MOST_HITS photos have is looked for where rarer words are; if all are that common, among
     the newest photos. With wanted.ids, every word is looked for in these. Without words, or hits: {}.
     """
-    if not has_full_text(session.connection()):
-        return {}
-    asked = _asked(session, words)
+    library = _Library.of(session, wanted.owner)
+    asked = _asked(library, words)
     if not asked:
-        return {}
-    ids, scores = _scored(session, asked, wanted.ids)
+        return TextMatches()
+    counts = np.array([library.count(word) for word in asked])
+    ids, scores = _scored(library, asked, counts, wanted.ids)
     shown = _passing(session, ids, wanted, limit)
-    fields = _fields(session, asked, ids[shown].tolist())
-    return {
-        i: TextMatch(score, fields[i])
-        for i, score in zip(ids[shown].tolist(), scores[shown].tolist(), strict=True)
-    }
+    fields = _fields(library, asked, ids[shown].tolist())
+    found = zip(ids[shown].tolist(), scores[shown].tolist(), strict=True)
+    complete = counts.max() <= MOST_HITS and len(shown) < limit
+    return TextMatches({i: TextMatch(score, fields[i]) for i, score in found}, complete=complete)
 
 
-def _asked(session: Session, words: str) -> list[_Word]:
+class WordTables(Protocol):
+    """What a kind of database knows of words: whole ones, stemmed and without accents, and parts of words."""
+
+    def count(self, word: str, *, in_others: bool) -> int:
+        """How many photos have it, as a part of other words, too, if `in_others`."""
+        ...
+
+    def whole(self, word: str, most: int, *, beside: Sequence[str] = (), among: Among = None) -> Ids:
+        """The newest photos that have the word, and any of those `beside`; all of those among these ids."""
+        ...
+
+    def parts(self, word: str, most: int, *, among: Among = None) -> Ids:
+        """Likewise, inside other words."""
+        ...
+
+    def whole_columns(self, words: Sequence[str], ids: Sequence[int]) -> Iterator[tuple[int, str]]:
+        """Which of these photos hold any of the words, and in which column."""
+        ...
+
+    def part_columns(self, words: Sequence[str], ids: Sequence[int]) -> Iterator[tuple[int, str]]:
+        """Likewise, inside other words."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Library:
+    """What the full-text tables hold of one owner; the words of others change neither hits nor scores."""
+
+    session: Session
+    owner: str
+    shared: bool  # whether others have photos, too
+    highest_id: int
+    tables: WordTables
+
+    @classmethod
+    def of(cls, session: Session, owner: str) -> Self:
+        edges = (func.min(Photo.owner), func.max(Photo.owner), func.max(Photo.id))
+        *owners, highest = session.exec(select(*(select(edge).scalar_subquery() for edge in edges))).one()
+        shared = owners not in ([owner] * 2, [None] * 2)
+        tables = TsearchWords if is_postgres(session) else Fts5Words
+        return cls(session, owner, shared, highest or 0, tables(session, owner, shared))
+
+    def photos(self) -> int:
+        """How many; the highest id is as good here, and at hand."""
+        if not self.shared:
+            return self.highest_id
+        mine = select(func.count()).select_from(Photo).where(Photo.owner == self.owner)
+        return self.session.exec(mine).one()
+
+    def count(self, word: _Word) -> int:
+        return self.tables.count(word.text, in_others=word.in_others)
+
+    def short(self, asked: Sequence[_Word]) -> Ids:
+        """Where one word that is too short for an index stands all alone: a number in a name, 城 in a picture."""
+        word, *others = asked
+        if others or len(word.text) >= TRIGRAM or (word.text.isascii() and not word.is_name):
+            return np.empty(0, np.int64)
+        columns = (Photo.filename, Photo.item_id) if word.is_name else (Photo.ocr_text,)
+        holding = or_(*(col(column).contains(word.text, autoescape=True) for column in columns))
+        mine = select(col(Photo.id)).where(Photo.owner == self.owner, holding)
+        return np.array(self.session.exec(mine.order_by(col(Photo.id).desc()).limit(MOST_HITS)).all(), np.int64)
+
+
+def _asked(library: _Library, words: str) -> list[_Word]:
     """The words that count: each once, without stop words and the marks round it."""
     split = words.replace("\0", " ").lower().split()
     bare = (re.sub(r"^\W+|(['’]s)?\W*$", "", word) for word in split)
     telling = (word for word in bare if word not in STOP_WORDS and any(map(str.isalnum, word)))
     asked = [_Word(word) for word in dict.fromkeys(telling)][:MOST_WORDS]
-    return [replace(word, in_others=_in_others(session, word)) for word in asked]
+    return [replace(word, in_others=_in_others(library, word)) for word in asked]
 
 
-def _in_others(session: Session, word: _Word) -> bool:
+def _in_others(library: _Library, word: _Word) -> bool:
     """Not three plain letters that are a word themselves: "ice" is in OFFICE, PRICE and SERVICE."""
     plain = word.text.isascii() and not word.is_name
     long_enough = len(word.text) >= TRIGRAM + plain
-    return long_enough or (len(word.text) == TRIGRAM and not _count(session, word))
+    return long_enough or (len(word.text) == TRIGRAM and not library.count(word))
 
 
-def _scored(session: Session, asked: Sequence[_Word], among: Sequence[int] | None) -> tuple[Ids, Scores]:
+def _scored(library: _Library, asked: Sequence[_Word], counts: Ids, among: Among) -> tuple[Ids, Scores]:
     """Ids and scores of all hits, in the order of text_matches; the filter is still to come."""
-    photos = session.exec(select(func.max(Photo.id))).one() or 0  # as good as their number here, and at hand
-    counts = np.array([_count(session, word) for word in asked])
+    tables, photos = library.tables, library.photos()
     idf = np.log1p((np.maximum(photos - counts, 0) + 0.5) / (counts + 0.5))
-    rarer = " OR ".join(word.quoted for word, count in zip(asked, counts, strict=True) if count <= MOST_HITS)
-    gained = np.zeros(photos + 1, np.float32)  # by id
+    rarer = [word.text for word, count in zip(asked, counts, strict=True) if count <= MOST_HITS]
+    gained = np.zeros(library.highest_id + 1, np.float32)  # by id
     for word, count, weight in zip(asked, counts, idf / idf.sum(), strict=True):
-        beside = f" AND ({rarer})" if rarer and count > MOST_HITS and among is None else ""
-        whole = _hits(session, "photo_words", word.quoted + beside, among)
-        parts = _hits(session, "photo_parts", word.quoted, among) if word.in_others else _short(session, asked)
+        beside = rarer if count > MOST_HITS and among is None else []
+        whole = tables.whole(word.text, MOST_HITS, beside=beside, among=among)
+        parts = tables.parts(word.text, MOST_HITS, among=among) if word.in_others else library.short(asked)
         gained[whole] += weight
         gained[np.setdiff1d(parts, whole, assume_unique=True)] += weight * (1 if word.is_name else PART_WEIGHT)
     newest_first = np.flatnonzero(gained)[::-1]
@@ -125,75 +188,19 @@ def _passing(session: Session, ids: Ids, wanted: PhotoFilter, limit: int) -> lis
     start, step = 0, limit
     while start < len(ids) and len(shown) < limit:
         part = ids[start : start + step].tolist()
-        these = func.json_each(json.dumps(part)).table_valued("value")
-        left = set(
-            session.exec(select(Photo.id).where(col(Photo.id).in_(select(these.c.value)), *wanted.conditions()))
-        )
+        left = set(session.exec(select(Photo.id).where(among_ids(session, part), *wanted.conditions())))
         shown += [start + n for n, photo_id in enumerate(part) if photo_id in left]
         start, step = start + step, step * GROWTH
     return shown[:limit]
 
 
-def _count(session: Session, word: _Word) -> int:
-    """How many photos have it, 0.05 ms for a thousand."""
-    tables = ("photo_words", "photo_parts") if word.in_others else ("photo_words",)
-    counts = [text(f"SELECT count(*) FROM {table} WHERE {table} MATCH :words") for table in tables]
-    return max(session.connection().scalar(count, {"words": word.quoted}) or 0 for count in counts)
-
-
-def _hits(session: Session, table: str, match: str, among: Sequence[int] | None) -> Ids:
-    """The newest MOST_HITS; all of those among these ids."""
-    # With a + the list is looked up for each hit; without it, each id among the hits, which takes 0.1 ms.
-    within = "" if among is None else "AND +rowid IN (SELECT value FROM json_each(:among))"
-    query = f"SELECT rowid FROM {table} WHERE {table} MATCH :match {within} ORDER BY rowid DESC LIMIT :most"
-    values: dict[str, str | int] = {"match": match, "most": MOST_HITS}
-    if among is not None:
-        values |= {"most": len(among), "among": json.dumps(among)}
-    # One string is read four times as fast as its numbers in rows of their own.
-    listed = session.connection().scalar(text(f"SELECT group_concat(rowid) FROM ({query})"), values)
-    return np.fromstring(listed or "", np.int64, sep=",")
-
-
-def _short(session: Session, asked: Sequence[_Word]) -> Ids:
-    """Where one word that is too short for an index stands all alone: a number in a name, 城 in a picture."""
-    word, *others = asked
-    if others or len(word.text) >= TRIGRAM or (word.text.isascii() and not word.is_name):
-        return np.empty(0, np.int64)
-    columns = (Photo.filename, Photo.item_id) if word.is_name else (Photo.ocr_text,)
-    holding = or_(*(col(column).contains(word.text, autoescape=True) for column in columns))
-    newest = select(col(Photo.id)).where(holding).order_by(col(Photo.id).desc()).limit(MOST_HITS)
-    return np.array(session.exec(newest).all(), np.int64)
-
-
-def _fields(session: Session, asked: Sequence[_Word], ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+def _fields(library: _Library, asked: Sequence[_Word], ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
     """Where the words stand; as parts of words only if they stand nowhere as whole ones."""
     found: dict[int, list[str]] = {i: [] for i in ids}
-    for table in TABLES:
-        for photo_id, column in _columns(session, table, asked, [i for i, names in found.items() if not names]):
-            found[photo_id].append(FIELDS.get(column, column))
+    for photo_id, column in library.tables.whole_columns([word.text for word in asked], ids):
+        found[photo_id].append(FIELDS.get(column, column))
+    parts, nowhere = [word.text for word in asked if word.in_others], [i for i in ids if not found[i]]
+    for photo_id, column in library.tables.part_columns(parts, nowhere):
+        found[photo_id].append(FIELDS.get(column, column))
     short = ["filename" if asked[0].is_name else "text"]
     return {i: tuple(dict.fromkeys(names or short)) for i, names in found.items()}
-
-
-def _columns(
-    session: Session, table: str, asked: Sequence[_Word], ids: Sequence[int]
-) -> Iterator[tuple[int, str]]:
-    """Photos and columns that hold any of the words, by a small index of these photos only.
-
-    To ask the large one for a column of a single photo takes 0.1 ms.
-    """
-    names, tokenizer = TABLES[table]
-    columns, connection = ", ".join(names), session.connection()
-    match = " OR ".join(word.quoted for word in asked if table == "photo_words" or word.in_others)
-    if not ids or not match:
-        return
-    connection.exec_driver_sql(
-        f"CREATE VIRTUAL TABLE temp.found USING fts5({columns}, content='', tokenize='{tokenizer}')"
-    )
-    rows = f"SELECT id, {columns} FROM {VIEW} WHERE id IN (SELECT value FROM json_each(:ids))"
-    connection.execute(text(f"INSERT INTO temp.found(rowid, {columns}) {rows}"), {"ids": json.dumps(ids)})
-    for name in names:
-        inside = text("SELECT rowid FROM temp.found WHERE found MATCH :match")
-        for photo_id in connection.scalars(inside, {"match": f"{{{name}}} : ({match})"}):
-            yield photo_id, name
-    connection.exec_driver_sql("DROP TABLE temp.found")

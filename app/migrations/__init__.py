@@ -10,10 +10,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import SQLModel
 
 import app.tables  # noqa: F401 — fills SQLModel.metadata
-from app.migrations import full_text
+from app.migrations import full_text, news
 
 FIRST = "0001"  # the tables of 0.1.0, which named no version yet
-NEWEST = "0003"
+NEWEST = "0004"
 
 _STATE = "CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
 
@@ -28,17 +28,18 @@ def bring_up_to_date(engine: Engine) -> None:
     Raises: NewerDatabase, sqlalchemy.exc.OperationalError.
     """
     with engine.begin() as connection:
-        version = _version(connection)
+        version = version_of(connection)
         if version is None:
             SQLModel.metadata.create_all(connection)
             full_text.create(connection)
+            news.create(connection)
             _stamp(connection, NEWEST)
         elif version != NEWEST:
             _stamp(connection, version)
             _upgrade(connection, version)
 
 
-def _version(connection: Connection) -> str | None:
+def version_of(connection: Connection) -> str | None:
     """None: there are no tables yet."""
     tables = inspect(connection)
     if tables.has_table("alembic_version"):

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from app.migrations import full_text
+from app.migrations import full_text, news
 
 revision = "0003"
 down_revision = "0002"
@@ -38,3 +38,4 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     full_text.create(op.get_bind())
+    news.create(op.get_bind())
