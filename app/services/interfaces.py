@@ -1,6 +1,6 @@
 """What the flows need from a service, and nothing more. Concrete classes are named in app/dependencies.py."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +34,24 @@ class ImageTextEncoder(Protocol):
         ...
 
 
+class TextVectors(Protocol):
+    """(dim,) vectors of texts that other processes may have encoded already. Nothing raises."""
+
+    def get(self, texts: Sequence[str]) -> dict[str, Vectors]:
+        """Those that are known."""
+        ...
+
+    def put(self, vectors: Mapping[str, Vectors]) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class VectorIndex(Protocol):
     """Unit vectors by id; safe for any number of threads."""
+
+    dim: int
+    kind: str
+    durable: bool  # whether what it holds is kept when the process ends
 
     def add(self, ids: Sequence[int] | Ids, vectors: Vectors) -> None:
         """Raises ValueError, and adds nothing, if a row is not unit, finite and new."""
@@ -48,7 +64,36 @@ class VectorIndex(Protocol):
     def search(
         self, vectors: Vectors, k: int, allowed_ids: Sequence[int] | Ids | None = None
     ) -> tuple[Ids, Scores]:
-        """Exact top k by cosine for each query, best first: two (n, min(k, available)) arrays, no padding."""
+        """Top k by cosine for each query, best first: two (n, min(k, available)) arrays, no padding."""
+        ...
+
+    def ids(self) -> Ids:
+        """All ids, in no order."""
+        ...
+
+    def some_ids(self, count: int) -> Ids:
+        """As many ids as asked for, or as there are, from all over the index."""
+        ...
+
+    def vector(self, photo_id: int) -> Vectors | None:
+        """One (dim,) vector, or None if the id is not there."""
+        ...
+
+    def vectors(self, ids: Sequence[int] | Ids) -> tuple[Ids, Vectors]:
+        """(n,) those of the ids that are there, in order, and their (n, dim) vectors."""
+        ...
+
+    def holds(self, ids: Ids, vectors: Vectors) -> NDArray[np.bool_]:
+        """(n,) bool: whether the index has this id with this vector, for (n,) ids and (n, dim) vectors."""
+        ...
+
+    def reserve(self, size: int) -> None:
+        """Room for so many vectors in all."""
+        ...
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of the vectors and what is searched beside them."""
         ...
 
     def __len__(self) -> int: ...
@@ -112,8 +157,35 @@ class Suggestion:
     category: str | None
 
 
+class SharedFiles(Protocol):
+    """Small files that several machines have in common. All methods raise StorageUnreachable."""
+
+    def get(self, name: str) -> bytes | None: ...
+
+    def put(self, name: str, data: bytes) -> None: ...
+
+    def delete(self, name: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """What lies on no disk of this machine; `url` is where its bytes can be had directly, for a short while."""
+
+    size: int  # bytes
+    url: str | None
+    read: Callable[[int, int], Iterator[bytes]]  # from one byte up to, and without, another
+
+
 class PhotoStore(Protocol):
     """Originals by the SHA-256 of their bytes (64 lower-case hex digits)."""
+
+    where: str  # in words, for people
+
+    def set_up(self) -> None:
+        """Mark the place as the library's."""
+        ...
+
+    def is_set_up(self) -> bool: ...
 
     def save(self, sha256: str, data: bytes) -> None:
         """On disk, whole and durable when this returns; saving twice is the same as once.
@@ -146,8 +218,12 @@ class PhotoStore(Protocol):
         """Raises: FileNotStored, StorageMissing."""
         ...
 
-    def path(self, sha256: str) -> Path:
-        """Where the original lies on this machine. Raises: FileNotStored, StorageMissing."""
+    def path(self, sha256: str) -> Path | RemoteFile:
+        """Where the original lies: on this machine, or elsewhere. Raises: FileNotStored, StorageMissing."""
+        ...
+
+    def holds(self, sha256: str) -> bool:
+        """Also by a link whose target is gone."""
         ...
 
     def delete(self, sha256: str) -> None:
@@ -166,4 +242,8 @@ class PhotoStore(Protocol):
 
     def left_notes(self) -> list[str]:
         """The originals whose notes nobody holds any more: their rows say whether they are to stay."""
+        ...
+
+    def remove_leftovers(self) -> int:
+        """Delete what a killed process was writing; returns how many files. Notes of originals stay."""
         ...

@@ -15,9 +15,7 @@ from app.tables import original_path
 
 INCOMING = ".incoming"  # folder of notes and of files that are being written, beside those that are whole
 MARK = ".recollect"  # in every uploads folder; a mount point whose disk is not there has none
-_MARK_TEXT = (
-    "The originals of a Recollect library lie here; without this file it takes the disk for not mounted.\n"
-)
+MARK_TEXT = "The originals of a Recollect library lie here; without this file it takes the disk for not mounted.\n"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -27,12 +25,13 @@ class LocalPhotoStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.where = f"The folder {folder}"
         self._incoming = folder / INCOMING
 
     def set_up(self) -> None:
         """Make the folder, and mark it as the library's. Raises: OSError."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / MARK).write_text(_MARK_TEXT)
+        (self.folder / MARK).write_text(MARK_TEXT)
 
     def is_set_up(self) -> bool:
         return (self.folder / MARK).is_file()
@@ -152,9 +151,14 @@ class LocalPhotoStore:
         return self._incoming / self._target(sha256).name
 
     def _target(self, sha256: str) -> Path:
-        if not _SHA256.fullmatch(sha256):
-            raise ValueError("A stored file is named by the 64 hex digits of its SHA-256.")
-        return self.folder / original_path(sha256)
+        return self.folder / checked_path(sha256)
+
+
+def checked_path(sha256: str) -> str:
+    """Where an original lies below its folder or prefix. Raises: ValueError."""
+    if not _SHA256.fullmatch(sha256):
+        raise ValueError("A stored file is named by the 64 hex digits of its SHA-256.")
+    return original_path(sha256)
 
 
 def write_whole(target: Path, data: bytes, incoming: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from app.services.decode import ImageDecoder
-from app.services.interfaces import PhotoStore
+from app.services.interfaces import PhotoStore, SharedFiles
 from app.services.keyed_lock import KeyedLock
 from app.services.photo_store import INCOMING, remove_leftovers, write_whole
 
@@ -18,10 +18,16 @@ WEBP_METHOD = 2  # half the time of the default 4, for files 3 % larger
 
 
 class Thumbnailer:
-    """Thumbnails of stored originals in `folder`, named by the original's SHA-256 and the size."""
+    """Thumbnails of stored originals in `folder`, named by the original's SHA-256 and the size.
 
-    def __init__(self, folder: Path, store: PhotoStore, decoder: ImageDecoder) -> None:
+    With `shared` they lie there too, for other machines, and the folder only spares the way there.
+    """
+
+    def __init__(
+        self, folder: Path, store: PhotoStore, decoder: ImageDecoder, shared: SharedFiles | None = None
+    ) -> None:
         self._folder = folder
+        self._shared = shared
         self._store = store
         self._decoder = decoder
         self._locks = KeyedLock()
@@ -36,9 +42,12 @@ class Thumbnailer:
             return target
         with self._locks(target.name):
             if not target.is_file():
-                with self._store.open(sha256) as original:
-                    decoded = self._decoder.decode(original.read(), at_least=size)
-                self._save(target, decoded.image, size)
+                if self._shared and (data := self._shared.get(self._shared_name(target))):
+                    self._write(target, data)
+                else:
+                    with self._store.open(sha256) as original:
+                        decoded = self._decoder.decode(original.read(), at_least=size)
+                    self._save(target, decoded.image, size)
         return target
 
     def make(self, sha256: str, image: Image.Image, size: int = GRID_SIZE) -> None:
@@ -46,12 +55,24 @@ class Thumbnailer:
         self._save(self._target(sha256, size), image, size)
 
     def _save(self, target: Path, image: Image.Image, size: int) -> None:
+        data = _webp(image, size)
+        self._write(target, data)
+        if self._shared:
+            self._shared.put(self._shared_name(target), data)
+
+    def _write(self, target: Path, data: bytes) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, _webp(image, size), self._folder / INCOMING)
+        write_whole(target, data, self._folder / INCOMING)
 
     def delete(self, sha256: str) -> None:
         for size in SIZES:
-            self._target(sha256, size).unlink(missing_ok=True)
+            target = self._target(sha256, size)
+            target.unlink(missing_ok=True)
+            if self._shared:
+                self._shared.delete(self._shared_name(target))
+
+    def _shared_name(self, target: Path) -> str:
+        return f"{THUMBNAILS}/{target.relative_to(self._folder).as_posix()}"
 
     def remove_leftovers(self) -> int:
         """Delete what a killed process was writing; returns how many files."""
