@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.logs import request_id
 from app.problems import problem
 from app.telemetry import Telemetry
 
@@ -41,7 +42,8 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = scope["recollect_request_id"] = secrets.token_hex(10)
+        name = scope["recollect_request_id"] = secrets.token_hex(10)
+        previous = request_id.set(name)
         started = time.perf_counter()
         status = 500
 
@@ -49,23 +51,27 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(MutableHeaders(scope=message), scope["path"], request_id)
+                _add_headers(MutableHeaders(scope=message), scope["path"], name)
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_headers)
         finally:
-            _record(scope, status, time.perf_counter() - started, request_id)
+            _record(scope, status, time.perf_counter() - started)
+            request_id.reset(previous)
 
 
-def _add_headers(headers: MutableHeaders, path: str, request_id: str) -> None:
-    headers["X-Request-ID"] = request_id
+def _add_headers(headers: MutableHeaders, path: str, name: str) -> None:
+    headers["X-Request-ID"] = name
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Referrer-Policy"] = "same-origin"
+    headers["Permissions-Policy"] = "camera=(self), microphone=(self), geolocation=()"
+    headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
     headers.setdefault("Content-Security-Policy", DOCS_POLICY if path.startswith(_DOCS) else PAGE_POLICY)
 
 
-def _record(scope: Scope, status: int, seconds: float, request_id: str) -> None:
+def _record(scope: Scope, status: int, seconds: float) -> None:
     # The route's pattern, not the path: one metric for each route, however many photos there are.
     route = getattr(scope.get("route"), "path", "none")
     serving: Any = getattr(scope["app"].state, "serving", None)
@@ -73,7 +79,8 @@ def _record(scope: Scope, status: int, seconds: float, request_id: str) -> None:
         telemetry: Telemetry = serving.current.telemetry
         telemetry.requests.labels(scope["method"], route, str(status)).inc()
         telemetry.request_seconds.labels(route).observe(seconds)
-    logger.info("%s %s %d %.1fms %s", scope["method"], scope["path"], status, seconds * 1000, request_id)
+    fields = {"method": scope["method"], "path": scope["path"], "status": status, "ms": round(seconds * 1000, 1)}
+    logger.info("%(method)s %(path)s %(status)d %(ms).1fms", fields, extra=fields)
 
 
 class TusRules:
