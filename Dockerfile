@@ -16,9 +16,14 @@ COPY app ./app
 RUN pip install --no-deps --no-build-isolation . \
     && useradd --system --create-home --home-dir /data recollect
 
+# Of several machines (deploy/): docker build --build-arg EXTRAS=s3,redis,postgres .
+ARG EXTRAS=""
+RUN if [ -n "$EXTRAS" ]; then pip install --no-build-isolation ".[$EXTRAS]"; fi
+
 USER recollect
 WORKDIR /data
-# Inside the container every address; docker-compose.yml publishes it on the host's loopback only.
+# Inside the container every address, which the service refuses until there is an access key, or until it is told
+# that the port is published on the host's loopback only, as docker-compose.yml does.
 ENV RECOLLECT_HOST=0.0.0.0 \
     RECOLLECT_PORT=8000 \
     RECOLLECT_DATABASE_URL=sqlite:////data/recollect.db \
@@ -26,6 +31,6 @@ ENV RECOLLECT_HOST=0.0.0.0 \
 VOLUME /data
 EXPOSE 8000
 
-HEALTHCHECK --interval=30s --timeout=5s --start-period=120s --retries=3 CMD python -c "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=4)"
+HEALTHCHECK --interval=30s --timeout=5s --start-period=120s --retries=3 CMD python -c "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/ready', timeout=4)"
 
 CMD ["recollect", "serve"]

@@ -31,14 +31,8 @@ _process = psutil.Process()
 
 def health(services: Services, *, ready: bool, version: str) -> Health:
     """True of the workers: a dead one makes the service unhealthy even while the process answers."""
-    problems = [f"{worker.name} has stopped" for worker in services.encoder.workers if not worker.alive]
-    if services.transcriber and not services.transcriber.worker.alive:
-        problems.append("Whisper has stopped")
-    if not services.live_index.alive:
-        problems.append("photos added by other processes are not noticed")
+    problems = stopped(services)
     importing = services.serving.importing
-    if importing and not importing.alive:
-        problems.append("imports have stopped")
     return Health(
         status="unhealthy" if problems else "healthy",
         ready=ready and not problems,
@@ -47,19 +41,34 @@ def health(services: Services, *, ready: bool, version: str) -> Health:
         model_choice=services.model_choice.reason,
         model_loaded=all(worker.alive for worker in services.encoder.workers),
         device=services.encoder.device,
+        encoders=services.remote_encoder.states() if services.remote_encoder else {},
         index_loaded=True,
         image_count=len(services.index),
-        imports_waiting=imports.depth(services),
+        imports_waiting=imports.depth(services, services.owner),
         imports_paused=importing.paused if importing else None,
         waiting_for_vector=count_missing(services),
         model_change=brief_change(services),
         whisper_available=services.transcriber is not None and services.transcriber.worker.alive,
         whisper_model=services.transcriber.model if services.transcriber else "none",
         ocr_available=services.ocr is not None,
-        ocr_waiting=count_unread(services),
+        ocr_waiting=count_unread(services, services.owner),
         reranker=services.reranker.name if services.reranker else None,
         problems=problems,
     )
+
+
+def stopped(services: Services) -> list[str]:
+    """The workers that ought to live and do not, each in words."""
+    found = [f"{worker.name} has stopped" for worker in services.encoder.workers if not worker.alive]
+    if services.transcriber and not services.transcriber.worker.alive:
+        found.append("Whisper has stopped")
+    if not services.live_index.alive:
+        found.append("photos added by other processes are not noticed")
+    if services.serving.importing and not services.serving.importing.alive:
+        found.append("imports have stopped")
+    if services.remote_encoder and "ok" not in services.remote_encoder.states().values():
+        found.append("no encoder answers")
+    return found
 
 
 def brief_change(services: Services) -> ModelChangeOut | None:
@@ -85,8 +94,10 @@ def model_state(services: Services) -> ModelState:
 def stats(services: Services) -> Stats:
     """Counts, latencies and what the process uses."""
     memory = _process.memory_info()
+    mine = Photo.owner == services.owner
     with services.database.read() as session:
-        photos, stored = session.exec(select(func.count(), func.coalesce(func.sum(col(Photo.bytes)), 0))).one()
+        totals = select(func.count(), func.coalesce(func.sum(col(Photo.bytes)), 0)).where(mine)
+        photos, stored = session.exec(totals).one()
         return Stats(
             total_photos=photos,
             stored_bytes=stored,
@@ -96,8 +107,8 @@ def stats(services: Services) -> Stats:
                 dim=services.index.dim,
                 memory_mb=services.index.memory_bytes / MB,
             ),
-            queries=_query_stats(session),
-            feedback=_feedback_stats(session),
+            queries=_query_stats(session, services.owner),
+            feedback=_feedback_stats(session, services.owner),
             model=services.encoder.space,
             device=services.encoder.device,
             memory_rss_mb=memory.rss / MB,
@@ -108,10 +119,11 @@ def stats(services: Services) -> Stats:
         )
 
 
-def _query_stats(session: Session) -> QueryStats:
-    by_kind = session.exec(select(SearchQuery.kind, func.count()).group_by(col(SearchQuery.kind))).all()
-    newest = select(SearchQuery.latency_ms).order_by(col(SearchQuery.id).desc()).limit(LATENCY_WINDOW)
-    counts = {str(kind): count for kind, count in by_kind}
+def _query_stats(session: Session, owner: str) -> QueryStats:
+    mine = SearchQuery.owner == owner
+    kinds = select(SearchQuery.kind, func.count()).where(mine).group_by(col(SearchQuery.kind))
+    newest = select(SearchQuery.latency_ms).where(mine).order_by(col(SearchQuery.id).desc()).limit(LATENCY_WINDOW)
+    counts = {str(kind): count for kind, count in session.exec(kinds)}
     return QueryStats(
         total=sum(counts.values()), by_kind=counts, latency_ms=_percentiles(session.exec(newest).all())
     )
@@ -124,6 +136,7 @@ def _percentiles(latencies: Sequence[float]) -> LatencyPercentiles | None:
     return LatencyPercentiles(p50=p50, p95=p95, p99=p99)
 
 
-def _feedback_stats(session: Session) -> FeedbackStats:
-    counts = dict(session.exec(select(Feedback.vote, func.count()).group_by(col(Feedback.vote))).all())
+def _feedback_stats(session: Session, owner: str) -> FeedbackStats:
+    votes = select(Feedback.vote, func.count()).where(Feedback.owner == owner).group_by(col(Feedback.vote))
+    counts = dict(session.exec(votes).all())
     return FeedbackStats(up=counts.get(1, 0), down=counts.get(-1, 0))

@@ -7,10 +7,10 @@ from fastapi.responses import FileResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from app import __version__
-from app.dependencies import ServicesDep
+from app.dependencies import PublicServicesDep, ServicesDep
 from app.flows import status
 from app.problems import problem, problem_responses
-from app.schemas import Health, ServiceInfo, Stats
+from app.schemas import Health, Liveness, Readiness, ServiceInfo, Stats
 
 router = APIRouter(tags=["status"])
 
@@ -25,12 +25,18 @@ def get_health(services: ServicesDep, request: Request, response: Response) -> H
     return health
 
 
-@router.get("/health/ready", response_model=Health, responses=problem_responses(503))
-def get_readiness(services: ServicesDep, request: Request) -> Health | Response:
+@router.get("/health/live")
+async def get_liveness() -> Liveness:
+    """200 while the process lives, also when all its threads are busy. Whoever gets none may start it again."""
+    return Liveness(status="alive")
+
+
+@router.get("/health/ready", response_model=Readiness, responses=problem_responses(503))
+def get_readiness(services: PublicServicesDep, request: Request) -> Readiness | Response:
     """200 once the first search would be a warm one, and while every worker lives."""
     health = status.health(services, ready=request.app.state.ready, version=__version__)
     if health.ready:
-        return health
+        return Readiness(ready=True)
     reasons = "; ".join(health.problems) or "still starting"
     return problem(request, 503, "not-ready", "Not ready", reasons, headers={"Retry-After": "1"})
 
@@ -46,6 +52,12 @@ def get_stats(services: ServicesDep) -> Stats:
 def get_metrics(services: ServicesDep) -> Response:
     """The same for Prometheus."""
     return Response(services.telemetry.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/status", response_class=FileResponse, responses={200: {"content": {"text/html": {}}}})
+def get_status_page() -> FileResponse:
+    """A page for people that shows the same over time."""
+    return FileResponse(WEB_DIR / "status.html", headers={"Cache-Control": "no-cache"})
 
 
 @router.get("/", response_model=ServiceInfo, responses={200: {"content": {"text/html": {}}}})
