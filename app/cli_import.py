@@ -11,8 +11,9 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
 from rich.text import Text
 
+from app.logs import set_up_logging
 from app.settings import Settings
-from app.terminal import build, err, fail, out, read_settings, set_up_logging, told_plainly
+from app.terminal import build, err, fail, out, read_settings, told_plainly
 
 if TYPE_CHECKING:  # the flows take seconds to import
     from app.flows.services import Services

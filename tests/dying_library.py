@@ -24,6 +24,7 @@ from app.services.model_choice import ModelChoice
 from app.services.relevance import Relevance
 from app.settings import Settings
 from tests.conftest import picture_bytes
+from tests.postgres import database_url
 
 PHOTOS = 4  # uploaded at each point
 DIED = 9
@@ -65,7 +66,7 @@ class StandIn:
 
 def open_library(folder: Path) -> Services:
     """As at a start, which mends what the process before left."""
-    settings = Settings(database_url=f"sqlite:///{folder}/recollect.db", uploads_dir=folder / "uploads")
+    settings = Settings(database_url=database_url(folder), uploads_dir=folder / "uploads")
     model = StandIn()
     choice = ModelChoice(space=model.space, clip=None, reason="stand-in")
     return assemble(settings, Models(choice, model, model, Relevance(model, ["a dog", "a cat"]), transcriber=None))

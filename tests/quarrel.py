@@ -24,13 +24,9 @@ def quarrel(folder: Path, seed: int) -> None:
         chance = random.Random(f"{seed} {number}")
         while time.monotonic() < until:
             # Two owners, for one original may belong to both; a taken item_id makes an upload fail after its save.
-            item = ingest.NewItem(
-                chance.choice(FILES),
-                owner=chance.choice(["default", "guest"]),
-                item_id=chance.choice([None, "mine"]),
-            )
+            item = ingest.NewItem(chance.choice(FILES), item_id=chance.choice([None, "mine"]))
             with contextlib.suppress(AppError):
-                photo = ingest.add_item(services, item).photo
+                photo = ingest.add_item(services.of(chance.choice(["default", "guest"])), item).photo
                 if chance.random() < 0.7 and photo.owner == "default":
                     photos.delete_photo(services, photo.id or 0)
 

@@ -28,6 +28,8 @@ from tests.small_disk import mounted
 from tests.test_integrity import flip_a_bit
 from tests.test_live_index import eventually
 
+pytestmark = pytest.mark.sqlite("its files are copied")
+
 Recollect = Callable[..., Result]
 
 

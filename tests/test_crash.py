@@ -113,7 +113,7 @@ def originals_and_rows(services: Services) -> tuple[list[str], list[str]]:
     with services.database.read() as session:
         rows = [str(sha256) for sha256 in session.exec(select(Photo.sha256))]
         vectors = session.exec(select(func.count()).select_from(Embedding)).one()
-    assert vectors == len(services.index) == len(rows)
+    assert vectors == len(services.live_index) == len(rows)
     files = [path for path in services.settings.uploads_dir.rglob("*") if path.is_file()]
     assert not [path for path in files if ".incoming" in path.parts]
     assert {path.name[:64] for path in files if path.suffix == ".webp"} <= set(rows)
@@ -136,6 +136,7 @@ def test_a_death_at_any_point_is_mended_by_the_next_start(tmp_path: Path) -> Non
         services.close()
 
 
+@pytest.mark.stress
 @pytest.mark.timeout(180)
 def test_two_processes_on_the_same_photos_at_once(tmp_path: Path) -> None:
     """Uploads, failures and deletions of the same bytes; each photo ends with a row and a file, or neither."""

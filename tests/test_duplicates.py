@@ -1,6 +1,7 @@
 """Copies of one picture are found, different pictures are not taken for copies, and the best copy is kept."""
 
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from PIL import ExifTags, Image, ImageDraw, ImageFont, ImageOps
 from sqlmodel import update
 
+from app.services.kept import Kept
 from app.services.looks import PLAIN, look_of
 from app.services.near_hashes import HashNeighbours, near_pairs
 from app.tables import Photo, original_path
@@ -146,6 +148,28 @@ def test_of_equals_the_older_one_is_kept(app: Running) -> None:
     first, second = add(app, data + b"a"), add(app, data + b"b")
     (group,) = duplicates(app)["groups"]
     assert (found(app), group["why"]) == ([[first, second]], "older in the library")
+
+
+def test_which_one_is_kept_follows_what_the_owner_writes(app: Running) -> None:
+    data = picture_bytes(photo(BUSES))
+    first, second = add(app, data + b"a"), add(app, data + b"b")
+    assert found(app) == [[first, second]]
+    app.client.patch(f"/photo/{second}", json={"title": "Our bus"})
+    assert found(app) == [[second, first]]
+
+
+def test_what_is_kept_is_worked_out_again_only_for_another_state() -> None:
+    kept, worked_out = Kept(), Counter[str]()
+
+    def ask(key: str, state: int) -> str:
+        def work_out() -> str:
+            worked_out[key] += 1
+            return f"{key} of {state}"
+
+        return kept.get(key, state, work_out)
+
+    assert [ask("a", 1), ask("b", 1), ask("a", 1), ask("a", 2)] == ["a of 1", "b of 1", "a of 1", "a of 2"]
+    assert worked_out == {"a": 2, "b": 1}
 
 
 # ── The list ──────────────────────────────────────────────────────────────────────────────────────────

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from typer.testing import Result
 
 from app.errors import AppError, InvalidRequest
 from app.flows.import_sources import Entry, Unreadable, read_source
@@ -21,7 +22,6 @@ from app.flows.takeout import TakeoutFolder, is_year_folder
 from app.schemas import printable
 from app.tables import Photo
 from tests.conftest import BUSES, DOG, PHOTOS, PIZZA, Running, picture_bytes
-from tests.server import Server
 from tests.test_source_import import import_folder
 
 Files = dict[str, "bytes | str | Files"]
@@ -673,8 +673,8 @@ def test_a_takeout_is_imported_and_what_is_left_out_is_told(app: Running, takeou
     assert shown[0]["taken_at"].startswith("1969-12-31T00:00:00")
 
 
-def test_the_command_takes_patterns(tmp_path: Path) -> None:
+def test_the_command_takes_patterns(tmp_path: Path, recollect: Callable[..., Result]) -> None:
     write_files(tmp_path / "photos", {"a.png": b"", "b.jpg": b""})
-    done = Server(tmp_path).run("import", "photos", "--ignore", "*.png", "--ignore", "b.*")
-    assert done.returncode == 1
-    assert done.stderr.endswith("There are no pictures in photos.\n")
+    done = recollect("import", tmp_path / "photos", "--ignore", "*.png", "--ignore", "b.*")
+    assert done.exit_code == 1
+    assert done.stderr.endswith(f"There are no pictures in {tmp_path / 'photos'}.\n")

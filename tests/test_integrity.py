@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 from sqlmodel import col, delete, select
 from typer.testing import Result
@@ -64,7 +65,7 @@ def test_a_whole_library_has_no_findings(library: Running, recollect: Recollect)
 def test_every_damage_is_found_and_nothing_is_touched(library: Running, recollect: Recollect) -> None:
     """Four of each kind; with --fast what has the right size passes for whole."""
     settings = library.services.settings
-    originals = [library.services.store.path(sha256) for sha256 in sorted(sha256s(library.services))]
+    originals = [settings.uploads_dir / original_path(sha256) for sha256 in sorted(sha256s(library.services))]
     for path in originals[:4]:
         path.unlink()
     for path in originals[4:8]:
@@ -202,6 +203,7 @@ def test_beside_uploads_and_deletions_there_are_no_false_alarms(app: Running, re
     assert set(worked) == {"201", "204"}
 
 
+@pytest.mark.sqlite("damage done to its file")
 def test_a_damaged_database_is_told(library: Running, recollect: Recollect, settings: Settings) -> None:
     """An index without its entries: no query fails, but some find less than they should."""
     with library.services.database.engine.connect() as connection:
@@ -228,6 +230,7 @@ def test_it_says_when_it_could_not_look(library: Running, recollect: Recollect, 
     assert recollect("check", database_url="sqlite:////no/such/folder/r.db").exit_code == 2
 
 
+@pytest.mark.sqlite("damage done to its full-text tables")
 def test_a_full_text_index_that_does_not_fit_is_filled_anew(library: Running, recollect: Recollect) -> None:
     with library.services.database.write() as session:
         connection = session.connection()

@@ -7,7 +7,6 @@ answer comes from, and how the change goes; what they find means nothing.
 import hashlib
 import json
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ import torch
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from safetensors.torch import save_file
+from sqlalchemy import create_engine, text
 from sqlmodel import select
 from typer.testing import CliRunner, Result
 
@@ -40,8 +40,9 @@ from app.services import model_choice
 from app.services.decode import DecodedImage, ImageDecoder
 from app.services.interfaces import Vectors
 from app.settings import Settings
-from app.tables import Embedding, ModelChange, original_path
+from app.tables import DEFAULT_OWNER, Embedding, ModelChange, Scope, original_path
 from tests.conftest import DOG, PHOTOS, PIZZA, Running
+from tests.postgres import database_url
 from tests.server import Server
 from tests.test_clip_encoder import architecture
 from tests.test_live_index import eventually
@@ -52,7 +53,7 @@ TINY = "recollect-test-tiny"
 SMALLEST = "ViT-S-32-alt"  # of open_clip's own: a server in another process knows no other ones
 EMBEDDED = "embedded/compact-1"
 KEY = "a key for the tests"
-ADMIN = {"X-Admin-Key": KEY}
+ADMIN = {"X-API-Key": KEY}
 ITEMS = 120  # of the library that a server is killed over
 WORDS = ("a dog playing in the garden", "a pizza on a plate", "two buses", "snow")
 
@@ -164,14 +165,14 @@ def comes_from(answer: dict[str, Any], query: Vectors, vectors: dict[int, Vector
 
 
 def change_of(app: Running) -> dict[str, Any]:
-    answer = app.client.get("/models/change", headers=ADMIN)
+    answer = app.client.get("/models/change")
     assert answer.status_code == 200, answer.text
     change: dict[str, Any] = answer.json()["change"]
     return change
 
 
 def ask(app: Running, model: str) -> None:
-    answer = app.client.post("/models/change", json={"model": model}, headers=ADMIN)
+    answer = app.client.post("/models/change", json={"model": model})
     assert answer.status_code == 202, answer.text
 
 
@@ -202,7 +203,7 @@ def test_searches_go_on_while_the_model_changes_and_changes_back(start: Start, t
         encoders[tiny_space] = app.services.encoder.encode_texts(WORDS)
         after = len(searcher.answers)
         assert eventually(lambda: len(searcher.answers) > after + 20, 30)
-        assert app.client.post("/models/rollback", headers=ADMIN).status_code == 202
+        assert app.client.post("/models/rollback").status_code == 202
         assert moved_to(app, EMBEDDED)
         back = len(searcher.answers)
         assert eventually(lambda: len(searcher.answers) > back + 20, 30)
@@ -286,13 +287,13 @@ def test_a_change_that_is_given_up_leaves_everything_as_it_was(start: Start, tin
     ask(app, tiny)
     assert eventually(lambda: change_of(app)["done"] >= 4, 30)
     assert app.client.get("/health").json()["model_change"]["state"] == "pending"
-    assert app.client.post("/models/rollback", headers=ADMIN).json()["state"] == "cancelled"
+    assert app.client.post("/models/rollback").json()["state"] == "cancelled"
     held.release()
     assert eventually(lambda: app.services.serving.next is None, 30)
     health = app.client.get("/health").json()
     assert (health["status"], health["model"], health["model_change"]) == ("healthy", EMBEDDED, None)
     assert app.search(WORDS[0])
-    refused = app.client.post("/models/rollback", headers=ADMIN)
+    refused = app.client.post("/models/rollback")
     assert (refused.status_code, refused.json()["type"]) == (400, "invalid-request")
 
 
@@ -314,20 +315,18 @@ def test_weights_that_are_gone_leave_the_old_model_serving_and_health_says_so(
 
 
 def test_only_an_administrator_changes_models(start: Start, tiny: str) -> None:
-    for app, headers in (
-        (start(), ADMIN),
-        (start(admin_key=SecretStr(KEY)), {}),
-        (start(admin_key=SecretStr(KEY)), {"X-Admin-Key": "no"}),
-    ):
+    _, everyday = start().services.access.make("everyday", DEFAULT_OWNER, [Scope.READ, Scope.WRITE])
+    app = start(admin_key=SecretStr(KEY))
+    for key, expected in ((everyday, (403, "not-allowed")), ("no", (401, "key-needed"))):
         for answer in (
-            app.client.get("/models/change", headers=headers),
-            app.client.post("/models/change", json={"model": tiny}, headers=headers),
-            app.client.post("/models/rollback", headers=headers),
+            app.client.get("/models/change", headers={"X-API-Key": key}),
+            app.client.post("/models/change", json={"model": tiny}, headers={"X-API-Key": key}),
+            app.client.post("/models/rollback", headers={"X-API-Key": key}),
         ):
-            assert (answer.status_code, answer.json()["type"]) == (403, "admin-only")
+            assert (answer.status_code, answer.json()["type"]) == expected
             assert KEY not in answer.text
     for model in ("NoSuchModel/weights", "ViT-B-32/no-such-weights", "nonsense"):
-        answer = app.client.post("/models/change", json={"model": model}, headers=ADMIN)
+        answer = app.client.post("/models/change", json={"model": model})
         assert (answer.status_code, answer.json()["type"]) == (400, "invalid-request")
 
 
@@ -368,7 +367,7 @@ def test_a_changed_setting_moves_the_library_and_an_unchanged_one_does_not_undo_
     assert space_of(again) == EMBEDDED  # not an empty index of the new space
     assert again.search(WORDS[0])
     assert moved_to(again, TINY)
-    assert again.client.post("/models/rollback", headers=ADMIN).status_code == 202
+    assert again.client.post("/models/rollback").status_code == 202
     assert moved_to(again, EMBEDDED)
     again.client.__exit__(None, None, None)
     third = restarted(start, model=tiny)
@@ -428,6 +427,7 @@ def recommended(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     return download
 
 
+@pytest.mark.stress
 def test_auto_starts_on_the_embedded_model_and_moves_over_once_clip_is_there(
     start: Start, recommended: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -438,7 +438,7 @@ def test_auto_starts_on_the_embedded_model_and_moves_over_once_clip_is_there(
     with searching(app.client) as searcher:
         recommended()
         assert moved_to(app, f"{TINY}/recommended")
-        assert app.client.post("/models/rollback", headers=ADMIN).status_code == 202
+        assert app.client.post("/models/rollback").status_code == 202
         assert moved_to(app, EMBEDDED)
         time.sleep(1.5)  # `auto` must not undo what was asked for
         assert space_of(app) == EMBEDDED
@@ -447,9 +447,14 @@ def test_auto_starts_on_the_embedded_model_and_moves_over_once_clip_is_there(
 
 def embedded_rows(folder: Path, space_like: str) -> set[tuple[int, int]]:
     """(row, photo) of each vector in a space, read as another program would."""
-    with sqlite3.connect(folder / "recollect.db", timeout=30) as connection:
-        rows = connection.execute("SELECT id, photo_id FROM embeddings WHERE space LIKE ?", (space_like,))
-        return set(rows.fetchall())
+    engine = create_engine(database_url(folder))
+    with engine.connect() as connection:
+        rows = connection.execute(
+            text("SELECT id, photo_id FROM embeddings WHERE space LIKE :space"), {"space": space_like}
+        )
+        found = {(int(row[0]), int(row[1])) for row in rows}
+    engine.dispose()
+    return found
 
 
 def items_file(folder: Path, count: int) -> Path:
@@ -458,6 +463,7 @@ def items_file(folder: Path, count: int) -> Path:
     return folder / "items.jsonl"
 
 
+@pytest.mark.stress
 @pytest.mark.timeout(600)
 def test_a_server_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path, smallest: str) -> None:
     server = Server(tmp_path, RECOLLECT_WHISPER_MODEL="none", RECOLLECT_ADMIN_KEY=KEY)
@@ -466,14 +472,17 @@ def test_a_server_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path, smal
     new = f"{SMALLEST}/%"
     try:
         server.start()
-        with httpx2.Client(base_url=server.url, timeout=60) as client:
-            assert client.post("/models/change", json={"model": smallest}, headers=ADMIN).status_code == 202
+        with httpx2.Client(base_url=server.url, timeout=60, headers=ADMIN) as client:
+            assert client.post("/models/change", json={"model": smallest}).status_code == 202
             assert eventually(lambda: len(embedded_rows(tmp_path, new)) >= 8, 120), server.log()
         server.stop(signal.SIGKILL)
         at_crash = embedded_rows(tmp_path, new)
         assert 8 <= len(at_crash) < ITEMS
         server.start()
-        with httpx2.Client(base_url=server.url, timeout=60) as client, searching(client, threads=1) as searcher:
+        with (
+            httpx2.Client(base_url=server.url, timeout=60, headers=ADMIN) as client,
+            searching(client, threads=1) as searcher,
+        ):
             assert client.get("/health").json()["model"] == EMBEDDED
             assert eventually(lambda: client.get("/health").json()["model"].startswith(SMALLEST), 180), (
                 server.log()
@@ -486,7 +495,7 @@ def test_a_server_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path, smal
         back = server.run("reindex", "--rollback")
         assert back.returncode == 0, back.stderr
         assert back.stdout == f"{ITEMS} of {ITEMS} photos have a vector in embedded/compact-1.\n"
-        with httpx2.Client(base_url=server.url) as client:
+        with httpx2.Client(base_url=server.url, headers=ADMIN) as client:
             assert eventually(lambda: client.get("/health").json()["model"] == EMBEDDED, 30), server.log()
     finally:
         server.stop()
@@ -495,13 +504,12 @@ def test_a_server_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path, smal
 def test_the_command_line_changes_the_model_without_a_server(
     tmp_path: Path, smallest: str, recollect: Callable[..., Result]
 ) -> None:
-    server = Server(tmp_path)
     assert recollect("import", PHOTOS).exit_code == 0
-    changed = server.run("reindex", "--model", smallest)
-    assert changed.returncode == 0, changed.stderr
+    changed = recollect("reindex", "--model", smallest)
+    assert changed.exit_code == 0, changed.stderr
     assert changed.stdout.startswith("16 of 16 photos have a vector in ViT-S-32-alt/sha256-")
     assert len(embedded_rows(tmp_path, "embedded/%")) == 16
-    back = server.run("reindex", "--rollback")
+    back = recollect("reindex", "--rollback")
     assert back.stdout == "16 of 16 photos have a vector in embedded/compact-1.\n", back.stderr
     assert recollect("reindex", "--forget").stdout == "16 vectors of models not in use deleted.\n"
     assert embedded_rows(tmp_path, "%") == embedded_rows(tmp_path, "embedded/%")

@@ -45,7 +45,7 @@ def begin_part(server: Server, path: str, offset: int, data: bytes, promised: in
     line = socket.create_connection(("127.0.0.1", server.port))
     head = [
         f"PATCH {path} HTTP/1.1",
-        "Host: recollect",
+        f"Host: 127.0.0.1:{server.port}",
         "Tus-Resumable: 1.0.0",
         f"Content-Type: {PART}",
         f"Upload-Offset: {offset}",
@@ -113,6 +113,7 @@ def run_client(server: Server, *arguments: object) -> list[list[Any]]:
     return requests
 
 
+@pytest.mark.stress
 def test_tus_js_client_goes_on_after_it_and_the_server_have_died(
     server: Server, client: httpx2.Client, tus_js_client: Path, tmp_path: Path
 ) -> None:

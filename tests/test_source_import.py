@@ -17,7 +17,7 @@ from app.flows import import_queue, in_place, source_files
 from app.flows.import_queue import Incoming
 from app.flows.source_import import Ended, Options, SourceImport, dry_run
 from app.flows.watch import watch
-from app.tables import Photo, SourceFile
+from app.tables import DEFAULT_OWNER, Photo, SourceFile, original_path
 from tests.conftest import BUSES, DOG, PHOTOS, PIZZA, SKIER, Running
 from tests.test_live_index import eventually
 
@@ -219,8 +219,7 @@ def test_a_copy_stays_when_its_source_is_gone(app: Running, folder: Path) -> Non
 
 def test_a_lost_original_is_restored_by_importing_it_again(app: Running, folder: Path) -> None:
     photo = app.upload(DOG)
-    stored = app.services.store.path(photo["sha256"])
-    stored.unlink()
+    (app.services.settings.uploads_dir / original_path(photo["sha256"])).unlink()
     assert app.client.get(photo["url"]).status_code == 404
     assert import_folder(app, folder).statuses[DOG] == "known"
     assert app.client.get(photo["url"]).content == (PHOTOS / DOG).read_bytes()
@@ -233,7 +232,7 @@ def test_a_name_that_is_not_utf8_is_imported_and_known_again(app: Running, tmp_p
     shutil.copy(PHOTOS / DOG, odd)
     assert set(import_folder(app, folder, IN_PLACE).statuses.values()) == {"ready"}
     assert set(import_folder(app, folder, IN_PLACE).statuses.values()) == {"known"}
-    assert list(source_files.known(app.services.database, [odd])) == [odd]
+    assert list(source_files.known(app.services.database, [odd], DEFAULT_OWNER)) == [odd]
     with app.services.database.read() as session:
         assert [row.path for row in session.exec(select(SourceFile))] == [odd]
         assert session.exec(select(Photo.filename)).one().isprintable()

@@ -247,11 +247,12 @@ def test_naughty_strings_as_file_name_title_and_tags(app: Running) -> None:
     assert len(stored_files(app)) <= 1
 
 
-def test_the_corpus_of_odd_images_is_judged_as_expected(app: Running) -> None:
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.stress)])
+def test_the_corpus_of_odd_images_is_judged_as_expected(app: Running, step: int) -> None:
     folder = shared("corpora/images")
     expected = json.loads((folder / "expected.json").read_text())
     wrong = []
-    for name, verdict in expected.items():
+    for name, verdict in list(expected.items())[::step]:
         if not (folder / name).is_file():
             continue
         answer = app.client.post("/upload", files={"file": (name, (folder / name).read_bytes())})

@@ -7,19 +7,20 @@ light and dark in 8 × 8 fields, the vector only what is in the picture.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
-from sqlmodel import Session, col, select
+from sqlmodel import Session, and_, col, func, select
 
 from app.flows.cursors import make_cursor, read_cursor
-from app.flows.look_filler import count_without_look
+from app.flows.look_filler import WITHOUT_LOOK
 from app.flows.nearest import IDS_A_QUERY
 from app.flows.services import Services
 from app.schemas import MAX_ID, DuplicateKind
 from app.services.interfaces import Ids
 from app.services.looks import PLAIN
 from app.services.near_hashes import Hashes, HashNeighbours
-from app.tables import DEFAULT_OWNER, Photo
+from app.tables import Photo
 
 # How many bits of the hashes may differ (an even number do: half of the bits are set), and the least cosine
 # similarity. By benchmarks/bench_duplicates.py: smaller, more compressed, lighter, darker and grey copies are
@@ -48,7 +49,7 @@ REASONS = (
 class Member:
     """A photo of a group, compared with the one to keep."""
 
-    photo: Photo
+    photo_id: int
     similarity: float  # cosine of the vectors
     hamming: int  # bits by which the perceptual hashes differ
 
@@ -62,35 +63,51 @@ class Group:
 
     @property
     def keep(self) -> int:
-        return _id(self.members[0].photo)
+        return self.members[0].photo_id
 
 
 @dataclass(frozen=True)
 class Duplicates:
     groups: Sequence[Group]
+    photos: dict[int, Photo]  # by id, of these groups; without what has been deleted this moment
     total_groups: int
     pending: int  # photos not compared yet
     next_cursor: str | None
 
 
 def find_duplicates(
-    services: Services, kind: DuplicateKind, *, limit: int, cursor: str | None = None, owner: str = DEFAULT_OWNER
+    services: Services, kind: DuplicateKind, *, limit: int, cursor: str | None = None
 ) -> Duplicates:
     """A page of groups, first those whose photo to keep is newest. Raises: InvalidRequest (the cursor)."""
     before = MAX_ID + 1 if cursor is None else read_cursor(cursor, int)
-    groups = sorted(find_groups(services, kind, owner), key=lambda group: -group.keep)
-    left = [group for group in groups if group.keep < before]
-    page = left[:limit]
-    more = make_cursor(page[-1].keep) if len(left) > limit else None
-    return Duplicates(page, len(groups), count_without_look(services, owner), more)
-
-
-def find_groups(services: Services, kind: DuplicateKind, owner: str = DEFAULT_OWNER) -> list[Group]:
-    """All groups of a kind. Look-alikes are sought among what is left when each picture is there only once."""
     with services.database.read() as session:
-        ids, hashes = _hashes(session, owner)
-        neighbours = HashNeighbours(hashes, _reach(kind))
-        photos = _photos(session, ids[neighbours.crowded()])
+        state = _state(session, services.owner)
+        groups = services.kept.get(
+            ("duplicates", services.owner, kind),
+            (state, len(services.index)),
+            lambda: _groups(services, session, kind),
+        )
+        left = [group for group in groups if group.keep < before]
+        page = left[:limit]
+        photos = _photos(session, np.array([member.photo_id for group in page for member in group.members]))
+    more = make_cursor(page[-1].keep) if len(left) > limit else None
+    return Duplicates(page, photos, len(groups), state[0], more)
+
+
+def _state(session: Session, owner: str) -> tuple[Any, ...]:
+    """What changes when the groups of an owner may: photos without a hash yet, all photos, the latest change."""
+    pending = func.count().filter(and_(*WITHOUT_LOOK))
+    columns = pending, func.count(), func.max(Photo.id), func.max(Photo.updated_at)
+    return tuple(session.exec(select(*columns).where(Photo.owner == owner)).one())
+
+
+def _groups(services: Services, session: Session, kind: DuplicateKind) -> list[Group]:
+    """All groups of a kind, first those whose photo to keep is newest. Look-alikes are sought among what is left
+    when each picture is there only once.
+    """
+    ids, hashes = _hashes(session, services.owner)
+    neighbours = HashNeighbours(hashes, _reach(kind))
+    photos = _photos(session, ids[neighbours.crowded()])
     best_first = sorted(photos.values(), key=_merits, reverse=True)
 
     def near(photo: Photo) -> Iterable[Photo]:
@@ -99,10 +116,10 @@ def find_groups(services: Services, kind: DuplicateKind, owner: str = DEFAULT_OW
 
     groups = _gathered(services, DuplicateKind.SAME_PICTURE, best_first, near)
     if kind is DuplicateKind.LOOK_ALIKE:
-        copies = {_id(member.photo) for group in groups for member in group.members[1:]}
+        copies = {member.photo_id for group in groups for member in group.members[1:]}
         left = [photo for photo in best_first if photo.id not in copies]
         groups = _gathered(services, kind, left, near)
-    return groups
+    return sorted(groups, key=lambda group: -group.keep)
 
 
 def _hashes(session: Session, owner: str) -> tuple[Ids, Hashes]:
@@ -132,10 +149,12 @@ def _gathered(
         if keep.id not in free:
             continue
         free.remove(keep.id)
-        members = _matching(services, kind, keep, [photo for photo in near(keep) if photo.id in free])
-        free -= {_id(member.photo) for member in members}
+        others = {_id(photo): photo for photo in near(keep) if photo.id in free}
+        members = _matching(services, kind, keep, [*others.values()])
+        free -= {member.photo_id for member in members}
         if members:
-            groups.append(Group((Member(keep, 1.0, 0), *members), _why(keep, members)))
+            why = _why(keep, [others[member.photo_id] for member in members])
+            groups.append(Group((Member(_id(keep), 1.0, 0), *members), why))
     return groups
 
 
@@ -151,7 +170,7 @@ def _matching(services: Services, kind: DuplicateKind, keep: Photo, others: list
             continue
         similarity = float(vector @ theirs)
         if is_near(kind, hamming, similarity):
-            found.append(Member(other, similarity, hamming))
+            found.append(Member(_id(other), similarity, hamming))
     return sorted(found, key=lambda member: -member.similarity)
 
 
@@ -182,9 +201,9 @@ def is_near(kind: DuplicateKind, hamming: int, similarity: float) -> bool:
     return any(hamming <= bits and similarity >= least for bits, least in RULES[kind])
 
 
-def _why(keep: Photo, members: list[Member]) -> str:
+def _why(keep: Photo, others: list[Photo]) -> str:
     """The first reason that puts it before the best of the others."""
-    next_best = max(_merits(member.photo) for member in members)
+    next_best = max(_merits(photo) for photo in others)
     return next(
         reason for reason, mine, other in zip(REASONS, _merits(keep), next_best, strict=True) if mine != other
     )

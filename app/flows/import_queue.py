@@ -14,7 +14,7 @@ from app.errors import BrokenMedia, ImportNotFound, InvalidRequest, ItemIdTaken,
 from app.flows import source_files
 from app.flows.services import Services
 from app.flows.source_files import FileState
-from app.tables import DEFAULT_OWNER, Import, ImportItem, ItemStatus, PartialUpload, SourceFile, utc_now
+from app.tables import Import, ImportItem, ItemStatus, PartialUpload, SourceFile, utc_now
 
 LEASE_S = 60.0  # a worker that has been silent for so long is taken for dead
 SUSPECT = 2  # attempts after which an item is worked on alone: it may have brought the process down
@@ -55,26 +55,25 @@ class Outcome:
     file: FileState | None = None  # of item.path, when it was read
 
 
-def open_import(services: Services, source: str, owner: str = DEFAULT_OWNER) -> int:
+def open_import(services: Services, source: str) -> int:
     """The id of a new import, without items yet."""
     with services.database.write() as session:
-        opened = Import(owner=owner, source=source)
+        opened = Import(owner=services.owner, source=source)
         session.add(opened)
-    assert opened.id is not None, "an inserted import has an id"
-    return opened.id
+    return import_key(opened)
 
 
-def unfinished(services: Services, source: str, owner: str = DEFAULT_OWNER) -> int | None:
+def unfinished(services: Services, source: str) -> int | None:
     """The newest import from this source that is not through: what a stop or a crash has left."""
     waiting = select(ImportItem.id).where(
         ImportItem.import_id == Import.id, col(ImportItem.status).in_(UNFINISHED)
     )
-    wanted = select(Import.id).where(Import.owner == owner, Import.source == source, waiting.exists())
+    wanted = select(Import.id).where(Import.owner == services.owner, Import.source == source, waiting.exists())
     with services.database.read() as session:
         return session.exec(wanted.order_by(col(Import.id).desc())).first()
 
 
-def get_import(session: Session, import_id: int, owner: str = DEFAULT_OWNER) -> Import:
+def get_import(session: Session, import_id: int, owner: str) -> Import:
     """Raises: ImportNotFound."""
     found = session.get(Import, import_id)
     if found is None or found.owner != owner:
@@ -82,18 +81,23 @@ def get_import(session: Session, import_id: int, owner: str = DEFAULT_OWNER) -> 
     return found
 
 
+def import_key(found: Import) -> int:
+    """Of one that is stored."""
+    assert found.id is not None, "a stored import has an id"
+    return found.id
+
+
 def accept(services: Services, import_id: int, items: Sequence[Incoming]) -> list[ImportItem]:
     """Rows in the queue, durable when this returns. Raises: ImportNotFound."""
     with services.database.write() as session:
-        rows = enqueue(session, import_id, items)
+        rows = enqueue(session, get_import(session, import_id, services.owner), items)
     services.queue_changed.set()
     return rows
 
 
-def enqueue(session: Session, import_id: int, items: Sequence[Incoming]) -> list[ImportItem]:
+def enqueue(session: Session, found: Import, items: Sequence[Incoming]) -> list[ImportItem]:
     """Like accept, as a part of the caller's transaction."""
-    owner = get_import(session, import_id).owner
-    rows = [ImportItem(import_id=import_id, owner=owner, **vars(item)) for item in items]
+    rows = [ImportItem(import_id=import_key(found), owner=found.owner, **vars(item)) for item in items]
     session.add_all(rows)
     session.flush()
     return rows
@@ -175,7 +179,7 @@ def renew(database: Database, worker: str) -> None:
 
 def release(database: Database, worker: str | None = None) -> int:
     """What this worker, or any that is dead, had in hand waits again. Returns how many items."""
-    working = select(ImportItem).where(ImportItem.status == ItemStatus.WORKING)
+    working = select(ImportItem).where(ImportItem.status == ItemStatus.WORKING).with_for_update(skip_locked=True)
     with database.log() as session:
         left = [row for row in session.exec(working) if row.worker == worker or _is_dead(row)]
         for row in left:
@@ -202,7 +206,7 @@ def _is_dead(row: ImportItem) -> bool:
         return True
 
 
-def retry(services: Services, import_id: int, owner: str = DEFAULT_OWNER) -> int:
+def retry(services: Services, import_id: int) -> int:
     """What failed, and might do better now, waits again. Returns how many items. Raises: ImportNotFound."""
     again = and_(
         col(ImportItem.import_id) == import_id,
@@ -211,16 +215,16 @@ def retry(services: Services, import_id: int, owner: str = DEFAULT_OWNER) -> int
     )
     fresh = {"status": ItemStatus.PENDING, "attempts": 0, "leased_until": 0.0, "problem": None, "error": None}
     with services.database.write() as session:
-        get_import(session, import_id, owner)
+        get_import(session, import_id, services.owner)
         count = session.exec(update(ImportItem).where(again).values(**fresh)).rowcount
     services.queue_changed.set()
     return count
 
 
-def remove(services: Services, import_id: int, owner: str = DEFAULT_OWNER) -> None:
+def remove(services: Services, import_id: int) -> None:
     """Forget an import: what waits is given up, photos that it brought in stay. Raises: ImportNotFound."""
     with services.database.write() as session:
-        found = get_import(session, import_id, owner)
+        found = get_import(session, import_id, services.owner)
         staged = session.exec(_staged().where(ImportItem.import_id == import_id)).all()
         session.delete(found)
     for name in staged:

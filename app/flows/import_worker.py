@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import OperationalError
 
-from app.errors import AppError, Overloaded, StorageFull, TooLarge
+from app.errors import AppError, EncoderUnreachable, Overloaded, StorageFull, StorageUnreachable, TooLarge
 from app.flows import import_queue
 from app.flows.import_queue import LEASE_S, MAX_ATTEMPTS, PERMANENT, SUSPECT, Outcome
 from app.flows.in_place import add_in_place
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 POLL_S = 1.0  # how often to look for items that another process has accepted
 PAUSE_S = 5.0  # after a full disk or a busy database, before anything is tried again
 MAX_TRIES = 3  # of an item that fails for a reason that may pass
-BUSY = {StorageFull.slug, Overloaded.slug}
+BUSY = {error.slug for error in (StorageFull, Overloaded, EncoderUnreachable, StorageUnreachable)}
 UNREADABLE = "unreadable-file"
 CRASHED = "crashed"
 
@@ -110,7 +110,7 @@ class ImportWorker:
 
     def _work(self, item: ImportItem) -> Outcome:
         with self._serving.use() as services:
-            return bring_in(services, item)
+            return bring_in(services.of(item.owner), item)
 
     def _finish(self, services: Services, outcomes: Sequence[Outcome]) -> None:
         if not outcomes:
@@ -158,7 +158,7 @@ def _gone_wrong(item: ImportItem, error: Exception) -> Outcome:
 
 def _brought_in(services: Services, item: ImportItem) -> Outcome:
     data, file = _read(services, item)
-    new = new_item(data, item.words, item.owner)
+    new = new_item(data, item.words)
     if item.in_place and item.path:
         added = add_in_place(services, new, Path(item.path))
     else:

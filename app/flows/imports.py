@@ -9,7 +9,7 @@ from sqlmodel import Session, col, func, select
 from app.database import Database
 from app.flows.import_queue import UNFINISHED, get_import
 from app.flows.services import Services
-from app.tables import DEFAULT_OWNER, Import, ImportItem, ItemStatus, Photo
+from app.tables import Import, ImportItem, ItemStatus, Photo
 
 KEYS_A_QUERY = 500  # databases limit the parameters of one query
 
@@ -36,15 +36,15 @@ class ItemPage:
     more: bool
 
 
-def progress(services: Services, import_id: int, owner: str = DEFAULT_OWNER) -> Progress:
+def progress(services: Services, import_id: int) -> Progress:
     """Raises: ImportNotFound."""
     with services.database.read() as session:
-        return _progress(session, get_import(session, import_id, owner))
+        return _progress(session, get_import(session, import_id, services.owner))
 
 
-def recent(services: Services, limit: int, owner: str = DEFAULT_OWNER) -> list[Progress]:
+def recent(services: Services, limit: int) -> list[Progress]:
     """The newest imports first."""
-    newest = select(Import).where(Import.owner == owner).order_by(col(Import.id).desc()).limit(limit)
+    newest = select(Import).where(Import.owner == services.owner).order_by(col(Import.id).desc()).limit(limit)
     with services.database.read() as session:
         return [_progress(session, found) for found in session.exec(newest)]
 
@@ -56,23 +56,22 @@ def items(
     status: ItemStatus | None = None,
     after: int = 0,
     limit: int,
-    owner: str = DEFAULT_OWNER,
 ) -> ItemPage:
     """In the order in which they were accepted, those after the item `after`. Raises: ImportNotFound."""
     wanted = select(ImportItem).where(ImportItem.import_id == import_id, col(ImportItem.id) > after)
     if status is not None:
         wanted = wanted.where(ImportItem.status == status)
     with services.database.read() as session:
-        get_import(session, import_id, owner)
+        get_import(session, import_id, services.owner)
         found = session.exec(wanted.order_by(col(ImportItem.id)).limit(limit + 1)).all()
     return ItemPage(found[:limit], len(found) > limit)
 
 
-def depth(services: Services) -> int:
-    """Items that wait or are in work, of all imports."""
+def depth(services: Services, owner: str | None = None) -> int:
+    """Items that wait or are in work, of all imports of one owner, or of all."""
     waiting = select(func.count()).where(col(ImportItem.status).in_(UNFINISHED))
     with services.database.read() as session:
-        return session.exec(waiting).one()
+        return session.exec(waiting if owner is None else waiting.where(ImportItem.owner == owner)).one()
 
 
 def waits(services: Services, import_id: int) -> int:
@@ -95,7 +94,7 @@ def waiting_paths(services: Services, import_id: int | None, paths: Sequence[str
     return found
 
 
-def known_photos(database: Database, sha256s: Sequence[str], owner: str = DEFAULT_OWNER) -> dict[str, int]:
+def known_photos(database: Database, sha256s: Sequence[str], owner: str) -> dict[str, int]:
     """Ids of the photos that are in the library already, by the SHA-256 of their bytes."""
     found: dict[str, int] = {}
     with database.read() as session:

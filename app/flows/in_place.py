@@ -25,7 +25,7 @@ def add_in_place(services: Services, item: NewItem, path: Path) -> Added:
 
     Raises: what add_item raises.
     """
-    before = source_files.known(services.database, [str(path)], item.owner).get(str(path))
+    before = source_files.known(services.database, [str(path)], services.owner).get(str(path))
     added = add_item(services, replace(item, original=path))
     old_id = before.photo_id if before and before.in_place else None
     if old_id not in (None, added.photo.id) and _is_lost(services, old_id, path):
@@ -35,7 +35,7 @@ def add_in_place(services: Services, item: NewItem, path: Path) -> Added:
 
 def lost(services: Services, folder: Path) -> Iterator[SourceFile]:
     """Files below this folder that are not there any more, and with them the only original of a photo."""
-    for row in source_files.gone(services.database, folder):
+    for row in source_files.gone(services.database, folder, services.owner):
         if row.photo_id and _is_lost(services, row.photo_id, Path(row.path)):
             yield row
 
@@ -52,7 +52,7 @@ def prune(services: Services, folder: Path) -> int:
         if row.photo_id:
             delete_photo(services, row.photo_id)
             pruned += 1
-    for row in source_files.gone(services.database, folder):
+    for row in source_files.gone(services.database, folder, services.owner):
         if row.in_place:
             source_files.forget(services.database, row)
     return pruned

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from app.errors import InvalidRequest, ItemIdTaken
+from app.errors import InvalidRequest, ItemIdTaken, StorageUnreachable
 from app.flows.originals import settled
 from app.flows.reindex import embed_in_others
 from app.flows.services import Services
@@ -23,7 +23,7 @@ from app.services.looks import look_of
 from app.services.metadata_values import merged_tags
 from app.services.photo_metadata import read_metadata
 from app.services.places import name_place
-from app.tables import DEFAULT_OWNER, Embedding, Photo
+from app.tables import Embedding, Photo
 from app.telemetry import StepTimer
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,6 @@ class NewItem:
     category: str | None = None
     tags: list[str] = field(default_factory=list)
     item_id: str | None = None
-    owner: str = DEFAULT_OWNER
     taken_at: datetime | None = None
     latitude: float | None = None
     longitude: float | None = None
@@ -55,7 +54,7 @@ class NewItem:
             raise InvalidRequest("A place is a latitude and a longitude; one of them is missing.")
 
 
-def new_item(data: bytes | None, words: Mapping[str, Any], owner: str = DEFAULT_OWNER) -> NewItem:
+def new_item(data: bytes | None, words: Mapping[str, Any]) -> NewItem:
     """A NewItem from words as they are stored and sent: fields of ItemWords, taken_at in ISO 8601.
 
     Raises: InvalidRequest.
@@ -65,7 +64,7 @@ def new_item(data: bytes | None, words: Mapping[str, Any], owner: str = DEFAULT_
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
         raise InvalidRequest("; ".join(wrong[:3])) from None
-    return NewItem(data, owner=owner, **given.model_dump(exclude_none=True))
+    return NewItem(data, **given.model_dump(exclude_none=True))
 
 
 @dataclass(frozen=True)
@@ -113,8 +112,8 @@ def add_photo(services: Services, item: NewItem, data: bytes) -> Added:
                 added = _insert(services, _photo_row(item, sha256, len(data), decoded, suggestion), vector)
         if added.created:
             with timer("index"):
-                services.live_index.add(_id(added.photo), vector)
-    logger.info("photo %s added=%s %s", added.photo.id, added.created, timer)
+                services.live_index.add(_id(added.photo), vector, services.owner)
+    logger.info("photo %s added=%s %s", added.photo.id, added.created, timer, extra=timer.fields)
     return added
 
 
@@ -129,7 +128,7 @@ def _make_thumbnail(services: Services, sha256: str, decoded: DecodedImage) -> N
     """The one that pages of results show; without room for it, the photo is no less complete."""
     try:
         services.thumbnails.make(sha256, decoded.image)
-    except OSError as error:
+    except (OSError, StorageUnreachable) as error:
         logger.warning("no thumbnail yet of %s: %s", sha256, error)
 
 
@@ -141,21 +140,26 @@ def add_text(services: Services, item: NewItem) -> Added:
     text = item.caption or item.title
     if not text:
         raise InvalidRequest("An item without a picture needs a caption or a title.")
+    timer = StepTimer(services.telemetry)
     with services.photo_locks(f"text {item.item_id or text}"):
         if known := _known_text(services, item):
             return Added(known, created=False)
-        vector = services.encoder.encode_texts([text])[0]
-        added = _insert(services, _text_row(item), vector)
+        with timer("encode"):
+            vector = services.encoder.encode_texts([text])[0]
+        with timer("database"):
+            added = _insert(services, _text_row(item), vector)
         if added.created:
-            services.live_index.add(_id(added.photo), vector)
+            with timer("index"):
+                services.live_index.add(_id(added.photo), vector, services.owner)
+    logger.info("item %s added=%s %s", added.photo.id, added.created, timer, extra=timer.fields)
     return added
 
 
 def _known(services: Services, item: NewItem, sha256: str) -> Photo | None:
     """The photo with these bytes. Raises ItemIdTaken if the item_id is another photo's."""
     with services.database.read() as session:
-        photo = session.exec(select(Photo).where(Photo.owner == item.owner, Photo.sha256 == sha256)).first()
-        holder = _holder_of(session, item)
+        photo = session.exec(select(Photo).where(Photo.owner == services.owner, Photo.sha256 == sha256)).first()
+        holder = _holder_of(services, session, item)
     if holder and (photo is None or holder.id != photo.id):
         raise ItemIdTaken(f"The item_id {item.item_id!r} belongs to photo {holder.id}.")
     return photo
@@ -164,7 +168,7 @@ def _known(services: Services, item: NewItem, sha256: str) -> Photo | None:
 def _known_text(services: Services, item: NewItem) -> Photo | None:
     """The same text-only item: by its item_id, or word for word. Raises: ItemIdTaken."""
     with services.database.read() as session:
-        if holder := _holder_of(session, item):
+        if holder := _holder_of(services, session, item):
             if (holder.sha256, holder.caption, holder.title) != (None, item.caption, item.title):
                 raise ItemIdTaken(f"The item_id {item.item_id!r} belongs to photo {holder.id}.")
             return holder
@@ -172,7 +176,7 @@ def _known_text(services: Services, item: NewItem) -> Photo | None:
             return None
         return session.exec(
             select(Photo).where(
-                Photo.owner == item.owner,
+                Photo.owner == services.owner,
                 col(Photo.sha256).is_(None),
                 col(Photo.item_id).is_(None),
                 Photo.caption == item.caption,
@@ -181,15 +185,14 @@ def _known_text(services: Services, item: NewItem) -> Photo | None:
         ).first()
 
 
-def _holder_of(session: Session, item: NewItem) -> Photo | None:
+def _holder_of(services: Services, session: Session, item: NewItem) -> Photo | None:
     if not item.item_id:
         return None
-    return session.exec(select(Photo).where(Photo.owner == item.owner, Photo.item_id == item.item_id)).first()
+    return session.exec(select(Photo).where(Photo.owner == services.owner, Photo.item_id == item.item_id)).first()
 
 
 def _own_words(item: NewItem) -> dict[str, Any]:
     return {
-        "owner": item.owner,
         "item_id": item.item_id or None,
         "filename": item.filename,
         "title": item.title or None,
@@ -250,6 +253,7 @@ def _placed(latitude: float | None, longitude: float | None) -> dict[str, Any]:
 
 def _insert(services: Services, photo: Photo, vector: Vectors) -> Added:
     """Photo and embedding in one commit."""
+    photo.owner = services.owner
     try:
         with services.database.write() as session:
             session.add(photo)

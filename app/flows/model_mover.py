@@ -64,6 +64,7 @@ class ModelMover:
         self._serving = serving
         self._prepare = prepare
         self._database = serving.current.database
+        self._remote = serving.current.remote_encoder is not None  # then RECOLLECT_MODEL counts elsewhere
         self._setting = serving.current.settings.model
         self._stop = threading.Event()
         self._refused: tuple[int | None, float] | None = None  # a change that failed, and when to try it again
@@ -72,7 +73,8 @@ class ModelMover:
         self._thread = threading.Thread(target=self._run, name="model-mover", daemon=True)
 
     def start(self) -> None:
-        model_changes.note_setting(self._database, self._setting, self._serving.current.model_choice)
+        if not self._remote:
+            model_changes.note_setting(self._database, self._setting, self._serving.current.model_choice)
         self._thread.start()
 
     def close(self) -> None:
@@ -89,7 +91,7 @@ class ModelMover:
 
     def _step(self) -> None:
         now = time.monotonic()
-        if self._setting == AUTO and now >= self._auto_at:
+        if self._setting == AUTO and not self._remote and now >= self._auto_at:
             self._auto_at = now + AUTO_POLL_S
             model_changes.note_setting(self._database, AUTO, self._serving.current.model_choice)
         if (change := self._wanted()) is not None:

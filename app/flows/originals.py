@@ -2,25 +2,28 @@
 
 import logging
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlmodel import col, func, select
 
 from app.database import Database
 from app.errors import StorageMissing
-from app.flows.services import Services
-from app.services.photo_store import MARK, LocalPhotoStore
+from app.flows.services import Services, Serving
+from app.services.interfaces import PhotoStore
+from app.services.photo_store import MARK
 from app.tables import Photo
 
 logger = logging.getLogger(__name__)
 
+MEND_POLL_S = 60.0
 SAMPLE = 100  # originals by which the folder of a library that has no mark yet is known
 
 
-def recognise(database: Database, store: LocalPhotoStore) -> None:
-    """See that the folder is the library's; one that is new, or of a version without marks, is marked.
+def recognise(database: Database, store: PhotoStore) -> None:
+    """See that the folder or bucket is the library's; one that is new, or of a version without marks, is marked.
 
     Raises: StorageMissing, OSError.
     """
@@ -31,8 +34,8 @@ def recognise(database: Database, store: LocalPhotoStore) -> None:
         sample = session.exec(named.order_by(func.random()).limit(SAMPLE)).all()
     if 2 * sum(store.holds(sha256) for sha256 in sample if sha256) < len(sample):
         raise StorageMissing(
-            f"The folder {store.folder} does not hold this library's photos: is its disk mounted? "
-            f"If it is the right folder all the same, make an empty file {MARK} in it."
+            f"{store.where} does not hold this library's photos: is its disk mounted? "
+            f"If it is the right place all the same, make an empty file {MARK} in it."
         )
     store.set_up()
 
@@ -42,6 +45,30 @@ def mend(services: Services) -> None:
     for sha256 in services.store.left_notes():
         settle(services, sha256)
         logger.info("original %s of an upload or deletion that was cut short: settled", sha256)
+
+
+class Mender:
+    """A thread that goes on mending: another process may have died, and its notes are held for a while yet."""
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="mender", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(MEND_POLL_S):
+            try:
+                with self._serving.use() as services:
+                    mend(services)
+            except Exception as error:  # a database or a bucket that does not answer for a while
+                logger.warning("not mended: %s", error)
 
 
 @contextmanager
@@ -84,6 +111,9 @@ def is_named(database: Database, sha256: str) -> bool:
 
 
 def _in_doubt(error: BaseException) -> bool:
-    """A commit that the disk refused may yet be found in SQLite's log after a crash: the next start will know."""
+    """A commit that the disk refused may yet be found in SQLite's log after a crash; one whose connection is lost,
+    PostgreSQL may have made: the next start will know."""
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
     code = getattr(error.orig, "sqlite_errorcode", 0) if isinstance(error, OperationalError) else 0
     return code & 0xFF == sqlite3.SQLITE_IOERR

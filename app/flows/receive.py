@@ -59,7 +59,7 @@ def _judged(services: Services, sent: Sent) -> Incoming:
     except AppError as error:
         return _refused(item, error)
     sha256 = hashlib.sha256(data).hexdigest()
-    known = known_photos(services.database, [sha256]).get(sha256)
+    known = known_photos(services.database, [sha256], services.owner).get(sha256)
     if known and services.store.has_copy(sha256):
         return replace(item, status=ItemStatus.KNOWN, photo_id=known)
     return replace(item, staged=services.staging.save(data))

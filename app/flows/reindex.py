@@ -117,8 +117,9 @@ def _store(services: Services, photos: Sequence[Photo], vectors: dict[int, Vecto
     with services.database.write() as session:
         wanted = [_id(photo) for photo in photos if _still_wanted(session, photo, space)]
         session.add_all(Embedding(photo_id=i, space=space, vector=vectors[i]) for i in wanted)
+    owners = {_id(photo): photo.owner for photo in photos}
     for photo_id in wanted:
-        services.live_index.add(photo_id, vectors[photo_id])
+        services.live_index.add(photo_id, vectors[photo_id], owners[photo_id])
     return len(wanted)
 
 

@@ -11,11 +11,11 @@ from datetime import UTC, timedelta
 from sqlmodel import Session, col, select
 
 from app.errors import ChecksumMismatch, OffsetConflict, TooLarge, UploadNotFound
-from app.flows.import_queue import Incoming, enqueue, get_import
+from app.flows.import_queue import Incoming, enqueue, get_import, import_key
 from app.flows.services import Services
 from app.schemas import UploadMetadata
 from app.services import growing_file
-from app.tables import DEFAULT_OWNER, Import, PartialUpload, utc_now
+from app.tables import Import, PartialUpload, utc_now
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ def create(services: Services, length: int, metadata: dict[str, str]) -> Progres
     with services.database.write() as session:
         upload = PartialUpload(
             id=services.staging.new_name(),
-            import_id=_import_for(session, known),
+            owner=services.owner,
+            import_id=_import_for(session, known, services.owner),
             length=length,
             name=known.filename,
             words=metadata,
@@ -108,7 +109,8 @@ def _finish(services: Services, upload: PartialUpload) -> PartialUpload:
         raise ChecksumMismatch("The file does not have the SHA-256 that was announced for it; it is discarded.")
     with services.database.write() as session:
         incoming = Incoming(upload.name, metadata.words(), staged=upload.id)
-        upload.item_id = enqueue(session, upload.import_id, [incoming])[0].id
+        found = get_import(session, upload.import_id, upload.owner)
+        upload.item_id = enqueue(session, found, [incoming])[0].id
         session.add(upload)
     services.queue_changed.set()
     return upload
@@ -129,26 +131,21 @@ def _find(services: Services, upload_id: str) -> PartialUpload:
     """Raises: UploadNotFound."""
     with services.database.read() as session:
         upload = session.get(PartialUpload, upload_id)
-    if upload is None or upload.expires_at.replace(tzinfo=UTC) <= utc_now():
+    if upload is None or upload.owner != services.owner or upload.expires_at.replace(tzinfo=UTC) <= utc_now():
         raise UploadNotFound("There is no such upload, or it has expired.")
     return upload
 
 
-def _import_for(session: Session, metadata: UploadMetadata) -> int:
+def _import_for(session: Session, metadata: UploadMetadata, owner: str) -> int:
     """The one that the client names, else the one of today. Raises: ImportNotFound."""
     if metadata.import_id:
-        return _id(get_import(session, metadata.import_id))
+        return import_key(get_import(session, metadata.import_id, owner))
     source = f"resumable uploads of {utc_now():%Y-%m-%d}"
-    of_today = select(Import).where(Import.owner == DEFAULT_OWNER, Import.source == source)
-    found = session.exec(of_today).first() or Import(source=source)
+    of_today = select(Import).where(Import.owner == owner, Import.source == source)
+    found = session.exec(of_today).first() or Import(owner=owner, source=source)
     session.add(found)
     session.flush()
-    return _id(found)
-
-
-def _id(found: Import) -> int:
-    assert found.id is not None, "a stored import has an id"
-    return found.id
+    return import_key(found)
 
 
 def _lock(upload_id: str) -> str:

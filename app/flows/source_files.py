@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlmodel import Session, col, select
 
 from app.database import Database
-from app.tables import DEFAULT_OWNER, SourceFile
+from app.tables import SourceFile
 
 FILES_A_QUERY = 500  # databases limit the parameters of one query
 
@@ -25,7 +25,7 @@ class FileState:
         return cls(stat.st_size, stat.st_mtime_ns)
 
 
-def known(database: Database, paths: Sequence[str], owner: str = DEFAULT_OWNER) -> dict[str, SourceFile]:
+def known(database: Database, paths: Sequence[str], owner: str) -> dict[str, SourceFile]:
     """The rows of those of these absolute paths that have one."""
     found: dict[str, SourceFile] = {}
     with database.read() as session:
@@ -48,7 +48,7 @@ def note(session: Session, files: Sequence[SourceFile]) -> None:
         session.add(row)
 
 
-def gone(database: Database, folder: Path, owner: str = DEFAULT_OWNER) -> Iterator[SourceFile]:
+def gone(database: Database, folder: Path, owner: str) -> Iterator[SourceFile]:
     """Rows of files below this folder that are not there any more."""
     below = str(folder) + os.sep
     last = 0

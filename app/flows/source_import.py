@@ -105,7 +105,7 @@ class SourceImport:
     def _incoming(self, chunk: Sequence[Entry | Unreadable]) -> Iterator[Incoming]:
         """Those that are neither unchanged, nor in the queue already, nor to be ignored."""
         paths = [str(entry.path) for entry in chunk if isinstance(entry, Entry) and entry.path]
-        known = source_files.known(self._services.database, paths)
+        known = source_files.known(self._services.database, paths, self._services.owner)
         waiting = imports.waiting_paths(self._services, self._import_id, paths)
         for entry in chunk:
             if isinstance(entry, Unreadable):
@@ -162,7 +162,7 @@ def dry_run(database: Database, settings: Settings, source: Path, options: Optio
     entries = read_source(source.absolute(), options.ignore)
     while chunk := list(islice(entries, CHUNK)):
         paths = [str(entry.path) for entry in chunk if isinstance(entry, Entry) and entry.path]
-        known = source_files.known(database, paths)
+        known = source_files.known(database, paths, settings.owner)
         for entry in chunk:
             if isinstance(entry, Unreadable):
                 yield told(entry)
@@ -181,7 +181,7 @@ def _foreseen(database: Database, settings: Settings, entry: Entry) -> Ended:
         return Ended(entry.name, ItemStatus.FAILED, problem=error.slug, error=error.detail)
     except OSError as error:
         return Ended(entry.name, ItemStatus.FAILED, problem=UNREADABLE, error=error.strerror)
-    photo_id = imports.known_photos(database, [sha256]).get(sha256)
+    photo_id = imports.known_photos(database, [sha256], settings.owner).get(sha256)
     return Ended(entry.name, ItemStatus.KNOWN if photo_id else NEW, photo_id)
 
 

@@ -12,6 +12,7 @@ from app.flows.services import Services, Serving
 from app.services.interfaces import TextRecogniser
 from app.services.ocr import LONG_SIDE
 from app.tables import Photo
+from app.telemetry import StepTimer
 
 logger = logging.getLogger(__name__)
 
@@ -22,10 +23,11 @@ NICENESS = 19  # a second of work for each photo must not be felt by who searche
 UNREAD = (col(Photo.sha256).is_not(None), col(Photo.ocr_text).is_(None))  # as in the index ix_photos_unread
 
 
-def count_unread(services: Services) -> int:
-    """Photos of all owners that are not read yet, and those whose original is lost or damaged."""
+def count_unread(services: Services, owner: str | None = None) -> int:
+    """Photos, of one owner or of all, that are not read yet, and those whose original is lost or damaged."""
+    unread = select(func.count()).select_from(Photo).where(*UNREAD)
     with services.database.read() as session:
-        return session.exec(select(func.count()).select_from(Photo).where(*UNREAD)).one()
+        return session.exec(unread if owner is None else unread.where(Photo.owner == owner)).one()
 
 
 class TextReader:
@@ -79,7 +81,7 @@ class TextReader:
         return True
 
     def _is_growing(self, services: Services) -> bool:
-        before, self._size = self._size, len(services.index)
+        before, self._size = self._size, len(services.live_index)
         return before != self._size
 
     def _next(self, services: Services) -> tuple[int, str] | None:
@@ -92,10 +94,12 @@ class TextReader:
 
     def _read(self, services: Services, ocr: TextRecogniser, sha256: str) -> str | None:
         """None of an original that is lost, damaged, or breaks the reader. Raises: StorageMissing."""
+        timer = StepTimer(services.telemetry)
         try:
-            with services.store.open(sha256) as original:
+            with timer("decode"), services.store.open(sha256) as original:
                 image = services.decoder.decode(original.read(), at_least=LONG_SIDE).image
-            return ocr.read_text(image)
+            with timer("read-text"):
+                return ocr.read_text(image)
         except StorageMissing:
             raise
         except (AppError, OSError) as error:

@@ -9,6 +9,7 @@ from app.flows import duplicates
 from app.flows.duplicates import Group
 from app.problems import problem_responses
 from app.schemas import DuplicateGroup, DuplicateGroups, DuplicateKind, DuplicateOut, photo_fields
+from app.tables import Photo
 
 router = APIRouter(tags=["photos"])
 
@@ -25,16 +26,17 @@ def list_duplicates(
     """Groups of photos that show the same, and which one of each to keep. Nothing is deleted."""
     found = duplicates.find_duplicates(services, kind, limit=limit, cursor=cursor)
     return DuplicateGroups(
-        groups=[_group(kind, group) for group in found.groups],
+        groups=[_group(kind, group, found.photos) for group in found.groups],
         total_groups=found.total_groups,
         pending=found.pending,
         next_cursor=found.next_cursor,
     )
 
 
-def _group(kind: DuplicateKind, group: Group) -> DuplicateGroup:
+def _group(kind: DuplicateKind, group: Group, photos_by_id: dict[int, Photo]) -> DuplicateGroup:
     photos = [
-        DuplicateOut(**photo_fields(member.photo), similarity=member.similarity, hamming=member.hamming)
+        DuplicateOut(**photo_fields(photo), similarity=member.similarity, hamming=member.hamming)
         for member in group.members
+        if (photo := photos_by_id.get(member.photo_id))
     ]
     return DuplicateGroup(kind=kind, keep=group.keep, why=group.why, photos=photos)

@@ -1,15 +1,15 @@
 """Many photos at once, through the durable queue."""
 
 import asyncio
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, UploadFile
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from app.dependencies import ServicesDep
-from app.flows import import_queue, imports
+from app.dependencies import CallerDep, ServicesDep, library_of
+from app.flows import import_queue, imports, samples
 from app.flows.import_stream import Lines, longest_line, read_line
 from app.flows.receive import Sent, receive
 from app.flows.services import Serving
@@ -39,7 +39,9 @@ EVENT_INTERVAL_S = 0.5
 @router.post("/imports", status_code=202, responses=problem_responses(400, 404, 413, 422, 503, 507))
 def import_files(
     services: ServicesDep,
-    files: Annotated[list[UploadFile], File(description="Any number of pictures.")],
+    files: Annotated[
+        list[UploadFile], File(description="Any number of pictures; none opens an import for later ones.")
+    ] = [],  # noqa: B006 — FastAPI copies it
     import_id: Annotated[RowId | None, Form(description="Add to this import; default: a new one.")] = None,
     tags: Annotated[LongText | None, Form(description="For all of them, separated by commas.")] = None,
     category: Annotated[ShortText | None, Form(description="For all of them.")] = None,
@@ -52,13 +54,18 @@ def import_files(
     return ImportAccepted.of(import_id, receive(services, import_id, sent))
 
 
+@router.post("/samples", status_code=202, responses=problem_responses(503, 507))
+def import_samples(services: ServicesDep) -> ImportAccepted:
+    """Bring in the sample photos that come along; those that are there already stay as they are."""
+    import_id, rows = samples.load(services)
+    return ImportAccepted.of(import_id, rows)
+
+
 @router.post(
     "/imports/stream",
     status_code=202,
     responses=problem_responses(400, 413, 422, 503, 507),
-    openapi_extra={
-        "requestBody": {"required": True, "content": {"application/x-ndjson": {"schema": {"type": "string"}}}}
-    },
+    openapi_extra={"requestBody": {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}},
 )
 async def import_stream(services: ServicesDep, request: Request) -> ImportAccepted:
     """Take in a stream of items, one JSON object a line: `id`, `title`, `caption`, `category`, `tags`,
@@ -100,24 +107,30 @@ def list_import_items(
     return ImportItemPage.of(page.items, more=page.more)
 
 
-def existing_import(request: Request, import_id: ImportId) -> int:
-    """Raises ImportNotFound before the stream of events begins; holds no services while it lasts."""
+Follow = Callable[[], imports.Progress]
+
+
+def followed_import(request: Request, caller: CallerDep, import_id: ImportId) -> Follow:
+    """Tells how far it is, and holds no services between two looks. Raises: KeyNeeded, ImportNotFound."""
     serving: Serving = request.app.state.serving
-    imports.progress(serving.current, import_id)
-    return import_id
+
+    def follow() -> imports.Progress:
+        return imports.progress(library_of(serving.current, caller), import_id)
+
+    follow()  # before the stream of events begins
+    return follow
 
 
 @router.get(
     "/imports/{import_id}/events", response_class=EventSourceResponse, responses=problem_responses(404, 422)
 )
 async def follow_import(
-    request: Request, import_id: Annotated[int, Depends(existing_import)]
+    request: Request, follow: Annotated[Follow, Depends(followed_import)]
 ) -> AsyncIterable[ServerSentEvent]:
     """Server-sent events: `progress` whenever something has changed, and `done` at the end."""
-    serving: Serving = request.app.state.serving
     last = None
     while request.app.state.ready:
-        now = _shown(await run_in_threadpool(imports.progress, serving.current, import_id))
+        now = _shown(await run_in_threadpool(follow))
         if now != last:
             yield ServerSentEvent(data=now, event="done" if now.finished else "progress")
         if now.finished:
@@ -138,10 +151,10 @@ def delete_import(services: ServicesDep, import_id: ImportId) -> None:
     import_queue.remove(services, import_id)
 
 
-@router.post("/photos/check", responses=problem_responses(422))
+@router.post("/photos/check", responses=problem_responses(400, 422))
 def check_photos(services: ServicesDep, wanted: PhotosToCheck) -> KnownPhotos:
     """Which files are in the library already, by SHA-256: they need not be sent."""
-    known = imports.known_photos(services.database, wanted.sha256)
+    known = imports.known_photos(services.database, wanted.sha256, services.owner)
     return KnownPhotos(known=known, unknown=[sha256 for sha256 in wanted.sha256 if sha256 not in known])
 
 

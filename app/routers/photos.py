@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, File, Form, Header, Path, Query, Response, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Header, Path, Query, Request, Response, UploadFile
 from fastapi.responses import FileResponse
 from starlette.datastructures import Headers
 from starlette.staticfiles import NotModifiedResponse
@@ -13,6 +13,7 @@ from app.flows import facets, ingest, photos
 from app.flows.filters import PhotoFilter
 from app.flows.services import Services
 from app.problems import problem_responses
+from app.routers.remote_files import remote_answer
 from app.schemas import (
     MAX_ID,
     Latitude,
@@ -31,18 +32,24 @@ from app.schemas import (
 )
 from app.search_schemas import FacetCount, Facets, FilterParams, PhotoOrder
 from app.services.decode import ACCEPTED
+from app.services.interfaces import RemoteFile
 from app.tables import Photo
 
 router = APIRouter(tags=["photos"])
 
 PhotoId = Annotated[int, Path(ge=1, le=MAX_ID, examples=[1])]
 IfNoneMatch = Annotated[str | None, Header(description="ETags of what the client has.", include_in_schema=False)]
-FILE_RESPONSES = {304: {"description": "The client has it already."}, **problem_responses(404, 416, 422)}
+FILE_RESPONSES = {
+    206: {"description": "The part that was asked for by `Range`."},
+    304: {"description": "The client has it already."},
+    307: {"description": "The bucket has it; the address is good for a short while."},
+    **problem_responses(404, 416, 422),
+}
 
 
-def photo_filter(params: Annotated[FilterParams, Query()]) -> PhotoFilter:
+async def photo_filter(services: ServicesDep, params: Annotated[FilterParams, Query()]) -> PhotoFilter:
     """The filter parameters that listings and searches share."""
-    return PhotoFilter.of(params)
+    return PhotoFilter.of(params, services.owner)
 
 
 FilterDep = Annotated[PhotoFilter, Depends(photo_filter)]
@@ -134,7 +141,7 @@ def count_facets(
 def get_photo(services: ServicesDep, photo_id: PhotoId) -> PhotoDetail:
     """One photo, with its embedding."""
     with services.database.read() as session:
-        photo = photos.get_photo(session, photo_id)
+        photo = photos.get_photo(session, photo_id, services.owner)
         vector = photos.get_embedding(session, photo_id, services.encoder.space)
     embedding = [] if vector is None else vector.tolist()
     return PhotoDetail(**photo_fields(photo), embedding=embedding, space=services.encoder.space)
@@ -153,19 +160,10 @@ def delete_photo(services: ServicesDep, photo_id: PhotoId) -> None:
 
 
 @router.get("/photo/{photo_id}/file", response_class=FileResponse, responses=FILE_RESPONSES)
-def get_photo_file(services: ServicesDep, photo_id: PhotoId, if_none_match: IfNoneMatch = None) -> Response:
+def get_photo_file(services: ServicesDep, photo_id: PhotoId, request: Request) -> Response:
     """The original, byte for byte."""
-    photo, sha256 = _stored(services, photo_id)
-    headers = lasting(sha256)
-    if matches(if_none_match, headers):
-        return NotModifiedResponse(headers)
-    return FileResponse(
-        services.store.path(sha256),
-        media_type=photo.mime,
-        filename=photo.filename or f"{photo_id}",
-        content_disposition_type="inline",
-        headers=headers,
-    )
+    photo, _ = _stored(services, photo_id)
+    return original_answer(services, photo, request.headers)
 
 
 @router.get("/photo/{photo_id}/thumbnail", response_class=FileResponse, responses=FILE_RESPONSES)
@@ -181,6 +179,24 @@ def get_photo_thumbnail(
     if matches(if_none_match, headers):
         return NotModifiedResponse(headers)
     return FileResponse(services.thumbnails.path(sha256, int(size)), media_type="image/webp", headers=headers)
+
+
+def original_answer(services: Services, photo: Photo, request: Headers) -> Response:
+    """The original of a photo that has one. Raises: FileNotStored, StorageMissing, HTTPException (416)."""
+    assert photo.sha256 is not None, "an item without a picture has no original"
+    headers = lasting(photo.sha256)
+    if matches(request.get("if-none-match"), headers):
+        return NotModifiedResponse(headers)
+    original = services.store.path(photo.sha256)
+    if isinstance(original, RemoteFile):
+        return remote_answer(original, request, headers, photo.mime)
+    return FileResponse(
+        original,
+        media_type=photo.mime,
+        filename=photo.filename or f"{photo.id}",
+        content_disposition_type="inline",
+        headers=headers,
+    )
 
 
 def lasting(content: str) -> Headers:
@@ -199,7 +215,7 @@ def matches(if_none_match: str | None, headers: Headers) -> bool:
 
 def _stored(services: Services, photo_id: int) -> tuple[Photo, str]:
     with services.database.read() as session:
-        photo = photos.get_photo(session, photo_id)
+        photo = photos.get_photo(session, photo_id, services.owner)
     if photo.sha256 is None:
         raise FileNotStored(f"Photo {photo_id} is a text-only item.")
     return photo, photo.sha256

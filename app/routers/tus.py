@@ -31,7 +31,7 @@ PART = "application/offset+octet-stream"
 BODY = {"requestBody": {"content": {PART: {"schema": {"type": "string", "format": "binary"}}}}}
 
 
-def same_version(tus_resumable: Annotated[str | None, Header(examples=[TUS_VERSION])] = None) -> None:
+async def same_version(tus_resumable: Annotated[str | None, Header(examples=[TUS_VERSION])] = None) -> None:
     """Raises: UnsupportedProtocol."""
     if tus_resumable != TUS_VERSION:
         raise UnsupportedProtocol(TUS_VERSION)
