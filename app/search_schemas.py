@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from app.schemas import (
-    MAX_ID,
     CleanText,
     Latitude,
     Longitude,
@@ -31,7 +30,7 @@ def _numbers(value: object) -> object:
 BoxDegrees = Annotated[tuple[Latitude, Longitude, Latitude, Longitude], BeforeValidator(_numbers)]
 Radius = Annotated[float, Field(gt=0, le=20_100)]
 CircleDegrees = Annotated[tuple[Latitude, Longitude, Radius], BeforeValidator(_numbers)]
-PhotoIds = Annotated[list[Annotated[int, Field(ge=1, le=MAX_ID)]], Field(max_length=1000)]
+PhotoIds = Annotated[list[RowId], Field(max_length=1000)]
 NextCursor = Annotated[
     str | None, Field(description="GET /search/page goes on with it; null at the end, or without `paged`.")
 ]
@@ -68,13 +67,11 @@ class FilterParams(BaseModel):
     box: BoxDegrees | None = Field(
         None,
         description="`south,west,north,east` in degrees; with west > east across the 180th meridian.",
-        json_schema_extra={"type": "string"},
         examples=["53,8,54,9"],
     )
     near: CircleDegrees | None = Field(
         None,
         description="`latitude,longitude,km`.",
-        json_schema_extra={"type": "string"},
         examples=["53.5,8.5,10"],
     )
     id: PhotoIds = Field([], description="Only these photos.")
@@ -273,7 +270,7 @@ class AlbumIn(BaseModel):
 
 
 class AlbumPatch(BaseModel):
-    """Fields left out stay as they are."""
+    """Fields left out, or null, stay as they are."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "Rex, swimming"}]})
 

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from sqlmodel import select
 from app.database import Database
 from app.flows.filters import Box, Circle, PhotoFilter
 from app.tables import Orientation, Photo, PhotoStatus
+from tests.postgres import database_url
 
 Condition = Callable[[Any], Any]  # of a photo, and whether it holds
 Case = tuple[dict[str, Any], Condition]
@@ -23,8 +23,7 @@ T0 = datetime(2019, 7, 1, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     """60 photos that differ in everything a filter can ask for."""
-    folder: Path = tmp_path_factory.mktemp("filters")
-    database = Database(f"sqlite:///{folder}/recollect.db")
+    database = Database(database_url(tmp_path_factory.mktemp("filters")))
     with database.write() as session:
         session.add_all(_photo(i) for i in range(60))
     yield database

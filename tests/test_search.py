@@ -212,9 +212,10 @@ def test_a_query_that_makes_no_sense_is_refused(app: Running, query: str) -> Non
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_naughty_strings_are_only_words(library: Running) -> None:
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.stress)])
+def test_naughty_strings_are_only_words(library: Running, step: int) -> None:
     strings: list[str] = json.loads(shared("corpora/text/blns.json").read_text())
-    for words in [*strings, "[" * 1000]:
+    for words in [*strings[::step], "[" * 1000]:
         answer = library.client.get("/search", params={"q": words})
         assert answer.status_code == (200 if words.strip() and "\x00" not in words else answer.status_code), words
         assert answer.status_code < 500, words
@@ -271,6 +272,7 @@ def test_a_restart_gives_the_same_answers(library: Running, start: Callable[...,
         assert np.allclose([hit["score"] for hit in old], [hit["score"] for hit in new], atol=1e-6)
 
 
+@pytest.mark.stress
 def test_recall_over_all_captions_is_what_the_model_card_says(app: Running) -> None:
     folder = shared("photos")
     for path in sorted((folder / "images").iterdir()):

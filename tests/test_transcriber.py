@@ -167,6 +167,7 @@ def test_a_short_phrase_is_heard_in_poor_recordings(transcriber: WhisperTranscri
     assert words(transcriber.transcribe(changed).text) == words("ten of clubs")
 
 
+@pytest.mark.stress
 def test_word_error_rate_is_not_above_whispers_own(transcriber: WhisperTranscriber, whisper_model: Any) -> None:
     folder = shared("corpora/speech")
     said: dict[str, str] = json.loads((folder / "transcripts.json").read_text())

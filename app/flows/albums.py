@@ -10,31 +10,33 @@ from app.flows.filters import PhotoFilter
 from app.flows.search import Answer, Scope, search_text
 from app.flows.services import Services
 from app.search_schemas import FilterParams, SearchOptions
-from app.tables import DEFAULT_OWNER, Album, utc_now
+from app.tables import Album, utc_now
 
 
 def make_album(services: Services, name: str, query: str, params: FilterParams) -> Album:
     """Raises: InvalidRequest for an album of everything."""
-    album = Album(name=name, query=query, filter=params.model_dump(mode="json", exclude_defaults=True))
+    album = Album(
+        owner=services.owner, name=name, query=query, filter=params.model_dump(mode="json", exclude_defaults=True)
+    )
     _check(album)
     with services.database.write() as session:
         session.add(album)
     return album
 
 
-def list_albums(services: Services, owner: str = DEFAULT_OWNER) -> Sequence[Album]:
+def list_albums(services: Services) -> Sequence[Album]:
     """By name."""
     with services.database.read() as session:
         return session.exec(
-            select(Album).where(Album.owner == owner).order_by(col(Album.name), col(Album.id))
+            select(Album).where(Album.owner == services.owner).order_by(col(Album.name), col(Album.id))
         ).all()
 
 
-def get_album(services: Services, album_id: int, owner: str = DEFAULT_OWNER) -> Album:
+def get_album(services: Services, album_id: int) -> Album:
     """Raises: AlbumNotFound."""
     with services.database.read() as session:
         album = session.get(Album, album_id)
-    if album is None or album.owner != owner:
+    if album is None or album.owner != services.owner:
         raise AlbumNotFound(f"There is no album {album_id}.")
     return album
 
@@ -60,7 +62,7 @@ def delete_album(services: Services, album_id: int) -> None:
 
 def album_photos(services: Services, album: Album, k: int, options: SearchOptions) -> Answer:
     """What its search finds now. Raises: what search_text raises."""
-    wanted = PhotoFilter.of(FilterParams(**album.filter))
+    wanted = PhotoFilter.of(FilterParams(**album.filter), services.owner)
     return search_text(services, album.query, Scope(k, wanted, options))
 
 

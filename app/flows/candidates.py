@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlmodel import Session, col, func, select
 
 from app.flows.filters import PhotoFilter
-from app.flows.full_text import TextMatch, text_matches
+from app.flows.full_text import TextMatch, TextMatches, text_matches
 from app.flows.learning import learned
 from app.flows.measures import Measures, measured
 from app.flows.nearest import IDS_A_QUERY, nearest, passing
@@ -22,6 +22,7 @@ MOMENT = func.coalesce(col(Photo.taken_at), col(Photo.created_at))
 
 
 WHOLE = 0.999  # a photo whose words hold all of the query is what was asked for, whatever it shows
+NO_WORDS = TextMatches()
 MOST_EXCLUDED = 1000  # photos looked at beside those asked for, where some may show what is not wanted
 
 
@@ -33,17 +34,18 @@ def find_candidates(services: Services, question: Question, count: int, timer: S
         with timer("filter"), services.database.read() as session:
             votes = votes_on(session, question.text, question.filter.owner)
             voted = passing(session, list(votes), question.filter)
-            texts = text_matches(session, question.words, question.filter, count) if question.words else {}
+            texts = text_matches(session, question.words, question.filter, count) if question.words else NO_WORDS
             moved = _learned(services, session, question)
         with timer("index"):
             ids = _ids(services, question, moved, count, voted | texts.keys())
             measures = measured(services, question, moved, ids)
         with timer("database"), services.database.read() as session:
             facts = _facts(session, ids)
-            texts |= _texts_of(session, question, [i for i in ids if i not in texts])
+            others = () if texts.complete else [i for i in ids if i not in texts]
+            matches = texts | _texts_of(session, question, others)
         gone = [photo_id for photo_id in ids if photo_id not in facts]
         if not gone:
-            return [_candidate(facts[i], measures[i], texts.get(i), votes.get(i)) for i in ids]
+            return [_candidate(facts[i], measures[i], matches.get(i), votes.get(i)) for i in ids]
         services.live_index.forget(gone)  # deleted by another process: search again without them
 
 
@@ -66,7 +68,7 @@ def _learned(services: Services, session: Session, question: Question) -> Vector
 
 def _texts_of(session: Session, question: Question, ids: Sequence[int]) -> dict[int, TextMatch]:
     """What the words of these photos hold, which are not among those whose words fit best."""
-    if not question.words or not ids:
+    if not ids:
         return {}
     return text_matches(session, question.words, replace(question.filter, ids=tuple(ids)), len(ids))
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Integer, Select, case, cast, extract, func, select
+from sqlalchemy import JSON, Integer, Select, case, cast, extract, func, select
 from sqlmodel import Session, col
 
-from app.database import Database
+from app.database import Database, is_postgres
 from app.flows.filters import PhotoFilter, shown_category, shown_tags
 from app.tables import Orientation, Photo
 
@@ -40,8 +40,9 @@ def count_facets(database: Database, wanted: PhotoFilter, limit: int) -> dict[st
 
 def _tags(session: Session) -> Select[Any]:
     """One row for each tag of a photo."""
-    expand = func.json_each if session.get_bind().dialect.name == "sqlite" else func.json_array_elements_text
-    each = expand(shown_tags()).table_valued("value")
+    tags = cast(shown_tags(), JSON) if is_postgres(session) else shown_tags()
+    expand = func.json_array_elements_text if is_postgres(session) else func.json_each
+    each = expand(tags).table_valued("value")
     return _grouped(each.c.value).select_from(Photo).join(each, onclause=each.c.value.is_not(None))
 
 

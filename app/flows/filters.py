@@ -77,10 +77,11 @@ class PhotoFilter:
     status: PhotoStatus = PhotoStatus.READY
 
     @classmethod
-    def of(cls, params: FilterParams) -> Self:
+    def of(cls, params: FilterParams, owner: str) -> Self:
         """As a client asks for it."""
         given = params.model_dump(exclude={"tag", "box", "near", "id", "tags_any", "tags_all", "tags_none"})
         return cls(
+            owner=owner,
             **given,
             tags_any=tuple(params.tags_any),
             tags_all=(*params.tags_all, *([params.tag] if params.tag else [])),

@@ -14,6 +14,7 @@ from app.flows.services import Services
 from app.services.heat_map import as_png, heat_of, overlay, painted, windows
 from app.services.interfaces import Scores
 from app.services.thumbnails import SIZES
+from app.telemetry import StepTimer
 
 LOOKED_AT = 640  # px of the thumbnail that is cut into windows
 AT_ONCE = 2  # heat maps in work; each is 36 pictures for the encoder
@@ -39,7 +40,7 @@ class HeatMapRequest:
 def ask(services: Services, photo_id: int, text: str, size: int, *, only_colours: bool) -> HeatMapRequest:
     """Raises: PhotoNotFound, FileNotStored (a text-only item)."""
     with services.database.read() as session:
-        sha256 = get_photo(session, photo_id).sha256
+        sha256 = get_photo(session, photo_id, services.owner).sha256
     if sha256 is None:
         raise FileNotStored(f"Photo {photo_id} is a text-only item: there is nothing to see in it.")
     return HeatMapRequest(sha256, services.encoder.space, text, size, only_colours)
@@ -50,14 +51,17 @@ def draw(services: Services, request: HeatMapRequest) -> bytes:
 
     Raises: FileNotStored, BrokenMedia, StorageMissing, Overloaded, EncoderFailed.
     """
-    photo = _thumbnail(services, request.sha256, next(size for size in SIZES if size >= request.size))
-    photo.thumbnail((request.size, request.size))
-    looked_at = _thumbnail(services, request.sha256, LOOKED_AT)
+    timer = StepTimer(services.telemetry)
+    with timer("thumbnail"):
+        photo = _thumbnail(services, request.sha256, next(size for size in SIZES if size >= request.size))
+        photo.thumbnail((request.size, request.size))
+        looked_at = _thumbnail(services, request.sha256, LOOKED_AT)
     parts = [looked_at.crop(box) for box in windows(*looked_at.size)]
-    with _turn(services):
+    with _turn(services), timer("encode"):
         cosines = _cosines(services, parts, request.text)
-    heat = heat_of(cosines)
-    return as_png(overlay(heat, *photo.size) if request.only_colours else painted(photo, heat))
+    with timer("draw"):
+        heat = heat_of(cosines)
+        return as_png(overlay(heat, *photo.size) if request.only_colours else painted(photo, heat))
 
 
 def _thumbnail(services: Services, sha256: str, size: int) -> Image.Image:

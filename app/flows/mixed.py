@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Sequence
 
+from PIL import Image
+
 from app.errors import InvalidRequest
 from app.flows.photos import get_embedding, get_photo
 from app.flows.questions import Part
@@ -10,10 +12,12 @@ from app.flows.services import OVERSAMPLING, Services
 from app.search_schemas import Crop, MixedTerm
 from app.services.interfaces import Vectors
 from app.services.relevance import QueryForm
-from app.tables import DEFAULT_OWNER
+from app.telemetry import StepTimer
 
 
-def term_parts(services: Services, terms: Sequence[MixedTerm], pictures: Sequence[bytes]) -> list[Part]:
+def term_parts(
+    services: Services, terms: Sequence[MixedTerm], pictures: Sequence[bytes], timer: StepTimer
+) -> list[Part]:
     """`pictures` are those that terms name by number.
 
     Raises: InvalidRequest (no such picture, or a photo without a vector yet), PhotoNotFound, what decoding a
@@ -21,49 +25,53 @@ def term_parts(services: Services, terms: Sequence[MixedTerm], pictures: Sequenc
     """
     forms = [QueryForm.PICTURE if term.text is None else QueryForm.WORDS for term in terms]
     return [
-        Part(_vector(services, term, pictures), term.weight, form) for term, form in zip(terms, forms, strict=True)
+        Part(_vector(services, term, pictures, timer), term.weight, form)
+        for term, form in zip(terms, forms, strict=True)
     ]
 
 
-def _vector(services: Services, term: MixedTerm, pictures: Sequence[bytes]) -> Vectors:
+def _vector(services: Services, term: MixedTerm, pictures: Sequence[bytes], timer: StepTimer) -> Vectors:
     if term.text is not None:
-        words: Vectors = services.encoder.encode_texts([term.text])[0]
+        with timer("encode"):
+            words: Vectors = services.encoder.encode_texts([term.text])[0]
         return words
     if term.photo_id is not None:
-        return photo_vector(services, term.photo_id, term.crop)
+        return photo_vector(services, term.photo_id, timer, term.crop)
     if term.image is None or term.image >= len(pictures):
         raise InvalidRequest(f"There is no picture {term.image}: {len(pictures)} were sent.")
-    return picture_vector(services, pictures[term.image], term.crop)
+    return picture_vector(services, pictures[term.image], timer, term.crop)
 
 
-def picture_vector(services: Services, data: bytes, crop: Crop | None = None) -> Vectors:
+def picture_vector(services: Services, data: bytes, timer: StepTimer, crop: Crop | None = None) -> Vectors:
     """Of a picture, or of a part of it. Raises: what decoding a picture raises, Overloaded, EncoderFailed."""
-    if crop is None:
-        whole: Vectors = services.encoder.encode_images([services.decode(data).image])[0]
-        return whole
+    with timer("decode"):
+        image = services.decode(data).image if crop is None else _part(services, data, crop)
+    with timer("encode"):
+        vector: Vectors = services.encoder.encode_images([image])[0]
+    return vector
+
+
+def _part(services: Services, data: bytes, crop: Crop) -> Image.Image:
     least = OVERSAMPLING * services.encoder.image_size / min(crop.width, crop.height)
     image = services.decoder.decode(data, at_least=round(least)).image
     left, top = crop.x * image.width, crop.y * image.height
     right, bottom = left + crop.width * image.width, top + crop.height * image.height
-    part: Vectors = services.encoder.encode_images([image.crop((left, top, right, bottom))])[0]
-    return part
+    return image.crop((left, top, right, bottom))
 
 
-def photo_vector(
-    services: Services, photo_id: int, crop: Crop | None = None, owner: str = DEFAULT_OWNER
-) -> Vectors:
+def photo_vector(services: Services, photo_id: int, timer: StepTimer, crop: Crop | None = None) -> Vectors:
     """Of a stored photo, or of a part of it.
 
     Raises: PhotoNotFound, InvalidRequest (no vector yet); for a part FileNotStored and what picture_vector raises.
     """
-    with services.database.read() as session:
-        photo = get_photo(session, photo_id, owner)
+    with timer("database"), services.database.read() as session:
+        photo = get_photo(session, photo_id, services.owner)
         vector = get_embedding(session, photo_id, services.encoder.space)
     if crop is not None:
         if photo.sha256 is None:
             raise InvalidRequest(f"Item {photo_id} has no picture to take a part of.")
         with services.store.open(photo.sha256) as file:
-            return picture_vector(services, file.read(), crop)
+            return picture_vector(services, file.read(), timer, crop)
     if vector is None:
         raise InvalidRequest(f"Photo {photo_id} has no vector of the present model yet; try again in a while.")
     return vector

@@ -15,7 +15,7 @@ from app.errors import CursorExpired
 from app.flows.cursors import make_cursor, read_cursor
 from app.flows.ranking import Ranked
 from app.flows.services import Services
-from app.tables import DEFAULT_OWNER, FrozenRanking, utc_now
+from app.tables import FrozenRanking, utc_now
 
 logger = logging.getLogger(__name__)
 
@@ -39,14 +39,12 @@ class FrozenPage:
     next_cursor: str | None
 
 
-def freeze(
-    services: Services, answer: dict[str, Any], ranked: Sequence[Ranked], start: int, owner: str = DEFAULT_OWNER
-) -> str | None:
+def freeze(services: Services, answer: dict[str, Any], ranked: Sequence[Ranked], start: int) -> str | None:
     """A cursor for what comes after the first `start` results; None if nothing does, or the disk is full."""
     if len(ranked) <= start:
         return None
     results = zlib.compress(_RANKINGS.dump_json(list(ranked)), level=1)
-    frozen = FrozenRanking(owner=owner, answer=answer, results=results)
+    frozen = FrozenRanking(owner=services.owner, answer=answer, results=results)
     try:
         with services.database.log() as session:
             session.add(frozen)
@@ -59,12 +57,12 @@ def freeze(
     return make_cursor((frozen.id, start))
 
 
-def thaw(services: Services, cursor: str, count: int, owner: str = DEFAULT_OWNER) -> FrozenPage:
+def thaw(services: Services, cursor: str, count: int) -> FrozenPage:
     """The next `count` results. Raises: InvalidRequest (no cursor of ours), CursorExpired."""
     place = read_cursor(cursor, Place)
     with services.database.read() as session:
         frozen = session.get(FrozenRanking, place.ranking_id)
-    if frozen is None or frozen.owner != owner:
+    if frozen is None or frozen.owner != services.owner:
         raise CursorExpired("The results that this cursor goes on with are not kept any more: search again.")
     ranked = _RANKINGS.validate_json(zlib.decompress(frozen.results))
     end = place.start + count

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, func, select
 
 from app.database import Database
-from app.errors import InvalidRequest, ItemIdTaken, PhotoNotFound
+from app.errors import FileNotStored, InvalidRequest, ItemIdTaken, PhotoNotFound
 from app.flows.cursors import make_cursor, read_cursor
 from app.flows.filters import PhotoFilter
 from app.flows.originals import remove_unused_file, settled
@@ -18,7 +18,7 @@ from app.flows.reindex import embed_in_others, text_of
 from app.flows.services import Services
 from app.search_schemas import PhotoOrder
 from app.services.interfaces import Vectors
-from app.tables import DEFAULT_OWNER, Embedding, Photo, utc_now
+from app.tables import Embedding, Photo, original_path, utc_now
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,20 @@ def _cursor_after(photo: Photo, order: PhotoOrder) -> str:
     return make_cursor((photo.id, taken))
 
 
-def get_photo(session: Session, photo_id: int, owner: str = DEFAULT_OWNER) -> Photo:
+def get_photo(session: Session, photo_id: int, owner: str) -> Photo:
     """Raises: PhotoNotFound."""
     photo = session.get(Photo, photo_id)
     if photo is None or photo.owner != owner:
         raise PhotoNotFound(f"There is no photo {photo_id}.")
+    return photo
+
+
+def photo_at(session: Session, path: str, owner: str) -> Photo:
+    """By where its original lies below the uploads folder, as its row says. Raises: FileNotStored."""
+    sha256 = path.rpartition("/")[2]
+    photo = session.exec(select(Photo).where(Photo.owner == owner, Photo.sha256 == sha256)).first()
+    if photo is None or path != original_path(sha256):
+        raise FileNotStored("There is no picture at this path.")
     return photo
 
 
@@ -91,7 +100,7 @@ def update_photo(services: Services, photo_id: int, changes: dict[str, object]) 
     """Set the owner's words; an empty text counts as none. Raises: PhotoNotFound, ItemIdTaken."""
     try:
         with services.database.write() as session:
-            photo = get_photo(session, photo_id)
+            photo = get_photo(session, photo_id, services.owner)
             for name, value in changes.items():
                 setattr(photo, name, value or ([] if name == "tags" else None))
             photo.updated_at = utc_now()
@@ -108,10 +117,10 @@ def update_photo(services: Services, photo_id: int, changes: dict[str, object]) 
 def delete_photo(services: Services, photo_id: int) -> None:
     """Row, vector, file and thumbnails are gone when this returns. Raises: PhotoNotFound, StorageMissing."""
     with services.database.read() as session:
-        sha256 = get_photo(session, photo_id).sha256
+        sha256 = get_photo(session, photo_id, services.owner).sha256
     with services.photo_locks(sha256 or f"photo {photo_id}"), settled(services, sha256, deleting=True):
         with services.database.write() as session:
-            session.delete(get_photo(session, photo_id))
+            session.delete(get_photo(session, photo_id, services.owner))
         services.live_index.forget([photo_id])
         remove_unused_file(services, sha256)
 
@@ -125,5 +134,5 @@ def _embed_again(services: Services, photo: Photo) -> None:
             session.delete(row)
         session.flush()
         session.add(Embedding(photo_id=photo.id, space=services.encoder.space, vector=vector))
-    services.live_index.replace(photo.id, vector)
+    services.live_index.replace(photo.id, vector, photo.owner)
     embed_in_others(services, photo)

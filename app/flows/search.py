@@ -78,7 +78,7 @@ def search_text(services: Services, text: str, scope: Scope) -> Answer:
 
 def _understood(services: Services, text: str, scope: Scope, timer: StepTimer) -> Question:
     with timer("understand"), services.database.read() as session:
-        names = None if scope.options.plain else library_names(session, scope.filter.owner)
+        names = None if scope.options.plain else library_names(session, services.owner)
         read = plain(text) if names is None else understand(text, utc_now(), names)
     with timer("encode"):
         vectors = services.encoder.encode_texts([term.text for term in read.terms])
@@ -89,9 +89,7 @@ def _understood(services: Services, text: str, scope: Scope, timer: StepTimer) -
 def search_image(services: Services, data: bytes, scope: Scope, crop: Crop | None = None) -> Answer:
     """Photos by another picture, or a part of it. Raises: see mixed.picture_vector."""
     timer = StepTimer(services.telemetry)
-    with timer("encode"):
-        vector = picture_vector(services, data, crop)
-    parts = [Part(vector, form=QueryForm.PICTURE)]
+    parts = [Part(picture_vector(services, data, timer, crop), form=QueryForm.PICTURE)]
     question = ask(name_of([MixedTerm(image=0, crop=crop)], [data]), parts, scope.filter)
     return _answer(services, QueryKind.IMAGE, question, scope, timer)
 
@@ -99,8 +97,7 @@ def search_image(services: Services, data: bytes, scope: Scope, crop: Crop | Non
 def search_similar(services: Services, photo_id: int, scope: Scope, crop: Crop | None = None) -> Answer:
     """Photos like a stored one, or a part of it; itself left out. Raises: see mixed.photo_vector."""
     timer = StepTimer(services.telemetry)
-    with timer("encode"):
-        vector = photo_vector(services, photo_id, crop, scope.filter.owner)
+    vector = photo_vector(services, photo_id, timer, crop)
     name = name_of([MixedTerm(photo_id=photo_id, crop=crop)], [])
     question = replace(ask(name, [Part(vector, form=QueryForm.PICTURE)], scope.filter), without=photo_id)
     return _answer(services, QueryKind.SIMILAR, question, scope, timer)
@@ -128,17 +125,18 @@ def search_mixed(
 ) -> Answer:
     """Photos by words, photos and pictures together, each with its weight. Raises: see mixed.term_parts."""
     timer = StepTimer(services.telemetry)
-    with timer("encode"):
-        parts = term_parts(services, terms, pictures)
+    parts = term_parts(services, terms, pictures, timer)
     question = ask(name_of(terms, pictures), parts, scope.filter)
     return _answer(services, QueryKind.MIXED, question, scope, timer)
 
 
 def _answer(services: Services, kind: QueryKind, question: Question, scope: Scope, timer: StepTimer) -> Answer:
+    question = replace(question, filter=replace(question.filter, owner=services.owner))
     depth = max(scope.k, services.settings.max_results if scope.options.paged else 0)
     candidates = find_candidates(services, question, depth * services.settings.ranking_overfetch, timer)
-    with timer("rank"):
-        ranked = arrange(services, _ranked(services, question, candidates, scope.options), scope.options)[:depth]
+    ranked = _ranked(services, question, candidates, scope.options, timer)
+    with timer("arrange"):
+        ranked = arrange(services, ranked, scope.options)[:depth]
     with timer("database"):
         results = with_photos(services, ranked[: scope.k])
     with timer("log"):
@@ -146,7 +144,7 @@ def _answer(services: Services, kind: QueryKind, question: Question, scope: Scop
         matched = any(item.candidate.relevance >= MATCH for item in ranked)
         about = About(question.text, kind, query_id, matched, question.chips)
         cursor = freeze(services, asdict(about), ranked, scope.k) if scope.options.paged else None
-    logger.info("search %s results=%d %s", kind, len(results), timer)
+    logger.info("search %s results=%d %s", kind, len(results), timer, extra=timer.fields)
     return Answer(about, results, timer.total_ms, timer.ms.get("encode", 0.0), next_cursor=cursor)
 
 
@@ -168,20 +166,30 @@ def next_page(services: Services, cursor: str, k: int) -> Answer:
 def with_photos(services: Services, ranked: Sequence[Ranked]) -> list[Hit]:
     """The photos of these results; one that was deleted meanwhile is left out."""
     ids = [item.candidate.photo_id for item in ranked]
+    mine = select(Photo).where(Photo.owner == services.owner, col(Photo.id).in_(ids))
     with services.database.read() as session:
-        photos = {photo.id: photo for photo in session.exec(select(Photo).where(col(Photo.id).in_(ids)))}
+        photos = {photo.id: photo for photo in session.exec(mine)}
     return [Hit(photos[item.candidate.photo_id], item) for item in ranked if item.candidate.photo_id in photos]
 
 
 def _ranked(
-    services: Services, question: Question, candidates: Sequence[Candidate], options: SearchOptions
+    services: Services,
+    question: Question,
+    candidates: Sequence[Candidate],
+    options: SearchOptions,
+    timer: StepTimer,
 ) -> list[Ranked]:
     if question.vector is None:
         return best_first([Ranked(candidate, score=_kept(candidate.unwanted_factor)) for candidate in candidates])
     rules = replace(RankingRules.of(services.settings), text_weight=text_weight(services.encoder.logit_scale))
     if options.recency is not None:
         rules = replace(rules, recency_weight=options.recency)
-    return rerank(services, question.words, rank(candidates, rules, utc_now()))
+    with timer("rank"):
+        ranked = rank(candidates, rules, utc_now())
+    if services.reranker is None:
+        return ranked
+    with timer("rerank"):
+        return rerank(services, question.words, ranked)
 
 
 def _kept(unwanted_factor: float) -> float:
@@ -191,7 +199,8 @@ def _kept(unwanted_factor: float) -> float:
 
 def _log(services: Services, kind: QueryKind, text: str, results: int, latency_ms: float) -> int | None:
     """The query's id; None if it cannot be written down, which is no reason to keep back its results."""
-    row = insert(SearchQuery).values(kind=kind, text=text, result_count=results, latency_ms=latency_ms)
+    values = {"owner": services.owner, "kind": kind, "text": text, "result_count": results}
+    row = insert(SearchQuery).values(**values, latency_ms=latency_ms)
     try:
         with services.database.log() as session:
             key = session.connection().execute(row).inserted_primary_key

@@ -4,23 +4,26 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from app.database import Database
+from app.flows.access import AccessKeys
 from app.flows.live_index import LiveIndex
 from app.flows.voted_queries import VotedQueries
 from app.services.batching import BatchedEncoder, QueuedTranscriber
 from app.services.decode import DecodedImage, ImageDecoder
-from app.services.faiss_index import FaissIndex
 from app.services.inference_thread import InferenceThreads
-from app.services.interfaces import PhotoStore, Reranker, Suggestion, TextRecogniser, Vectors
+from app.services.interfaces import PhotoStore, Reranker, Suggestion, TextRecogniser, VectorIndex, Vectors
+from app.services.kept import Kept
 from app.services.keyed_lock import KeyedLock
 from app.services.model_choice import ModelChoice
 from app.services.relevance import Relevance
+from app.services.remote_encoder import RemoteEncoder
 from app.services.staging import Staging
 from app.services.thumbnails import Thumbnailer
 from app.settings import Settings
+from app.tables import DEFAULT_OWNER
 from app.telemetry import Telemetry
 
 # A JPEG of 12 megapixels decodes three times as fast when it may come smaller, and scaling it costs a tenth. At
@@ -62,20 +65,35 @@ class Services:
     photo_locks: KeyedLock
     heat_map_slots: threading.BoundedSemaphore
     serving: "Serving"
+    access: AccessKeys
     queue_changed: threading.Event  # set when there is something new in the queue of imports
     # Of one space:
     model_choice: ModelChoice
     encoder: BatchedEncoder
+    remote_encoder: RemoteEncoder | None  # what is behind `encoder` where no model is loaded here
     tagger: PhotoTagger
     relevance: Relevance
     voted_queries: VotedQueries
-    index: FaissIndex
+    kept: Kept
     live_index: LiveIndex
+    # For whom; what no request asks for is done for the default owner.
+    owner: str = DEFAULT_OWNER
+
+    def of(self, owner: str) -> "Services":
+        """The same for this owner's library."""
+        return self if owner == self.owner else replace(self, owner=owner)
+
+    @property
+    def index(self) -> VectorIndex:
+        """Of the owner's photos."""
+        return self.live_index.of(self.owner)
 
     def close_space(self) -> None:
         """Let what waits for this space's model be finished; what several spaces share goes on."""
         self.live_index.close()
         self.encoder.close()
+        if self.remote_encoder:
+            self.remote_encoder.close()
 
     def decode(self, data: bytes) -> DecodedImage:
         """The picture, at least OVERSAMPLING times as large as the encoder takes it. Raises: see decode_image."""
@@ -128,7 +146,8 @@ class Serving:
     def others(self, services: Services) -> list[Services]:
         """The bundles in charge beside this one: its successor, be it still being filled or serving already."""
         with self._changed:
-            return [other for other in (self._current, self.next) if other not in (None, services)]
+            bundles = (self._current, self.next)
+            return [other for other in bundles if other and other.live_index is not services.live_index]
 
     def switch(self, successor: Services) -> None:
         with self._changed:

@@ -10,7 +10,6 @@ from PIL import Image
 from app.flows.library_names import library_names
 from app.flows.services import Services, Serving
 from app.services.looks import look_of
-from app.tables import DEFAULT_OWNER
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +26,10 @@ def warm_up(services: Services) -> None:
     services.tagger.suggest(image)
     look_of(picture)
     with services.database.read() as session:
-        services.voted_queries.alike(session, "warm-up", words[0], DEFAULT_OWNER)
-    services.index.search(words, 1)
-    services.index.search(np.concatenate([image, words]), 1)
+        for owner in services.live_index.owners():
+            services.voted_queries.alike(session, "warm-up", words[0], owner)
+            services.of(owner).index.search(words, 1)
+            services.of(owner).index.search(np.concatenate([image, words]), 1)
     if services.reranker:
         services.reranker.match("warm-up", [picture], time.monotonic() + services.settings.inference_timeout_s)
     warm_names(services)
@@ -38,7 +38,8 @@ def warm_up(services: Services) -> None:
 def warm_names(services: Services) -> None:
     """Those that the search box looks for, read here so that no search waits for it."""
     with services.database.read() as session:
-        library_names(session, DEFAULT_OWNER, NAMES_KEPT_S)
+        for owner in services.live_index.owners():
+            library_names(session, owner, NAMES_KEPT_S)
 
 
 class KeepWarm:

@@ -28,7 +28,7 @@ def list_albums(services: ServicesDep) -> list[AlbumOut]:
     return [AlbumOut.of(album) for album in albums.list_albums(services)]
 
 
-@router.get("/{album_id}", responses=problem_responses(404, 422, 503))
+@router.get("/{album_id}", responses=problem_responses(400, 404, 422, 503))
 def get_album(services: ServicesDep, album_id: AlbumId, options: OptionsDep, k: Count = 50) -> AlbumResults:
     """An album and the photos that are in it now."""
     album = albums.get_album(services, album_id)
@@ -39,7 +39,7 @@ def get_album(services: ServicesDep, album_id: AlbumId, options: OptionsDep, k: 
 @router.patch("/{album_id}", responses=problem_responses(400, 404, 422))
 def update_album(services: ServicesDep, album_id: AlbumId, changes: AlbumPatch) -> AlbumOut:
     """Change its name, query or filter."""
-    given = changes.model_dump(mode="json", exclude_unset=True, exclude={"filter"})
+    given = changes.model_dump(mode="json", exclude_none=True, exclude={"filter"})
     if changes.filter is not None:
         given["filter"] = changes.filter.model_dump(mode="json", exclude_defaults=True)
     return AlbumOut.of(albums.change_album(services, album_id, given))

@@ -10,7 +10,7 @@ from app.errors import InvalidRequest
 from app.flows import feedback
 from app.problems import problem_responses
 from app.schemas import MAX_ID, FeedbackIn, FeedbackOut, QueryOut, RecentQueries
-from app.tables import DEFAULT_OWNER, SearchQuery
+from app.tables import SearchQuery
 
 router = APIRouter(tags=["feedback"])
 
@@ -37,7 +37,7 @@ def remove_feedback(services: ServicesDep, feedback_id: Annotated[int, Path(ge=1
 @router.get("/queries/recent", responses=problem_responses(422))
 def recent_queries(services: ServicesDep, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> RecentQueries:
     """The latest searches, newest first."""
-    newest = select(SearchQuery).where(SearchQuery.owner == DEFAULT_OWNER).order_by(col(SearchQuery.id).desc())
+    newest = select(SearchQuery).where(SearchQuery.owner == services.owner).order_by(col(SearchQuery.id).desc())
     with services.database.read() as session:
         rows = session.exec(newest.limit(limit)).all()
     return RecentQueries(queries=[QueryOut.model_validate(row, from_attributes=True) for row in rows])

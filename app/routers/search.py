@@ -35,12 +35,12 @@ Count = Annotated[int, Query(ge=1, le=10_000, description="Most results to retur
 PICTURE = File(description=f"{ACCEPTED}.")
 
 
-def search_options(params: Annotated[SearchOptions, Query()]) -> SearchOptions:
+async def search_options(params: Annotated[SearchOptions, Query()]) -> SearchOptions:
     """The parameters that searches share, beside the filters."""
     return params
 
 
-def crop_of(
+async def crop_of(
     crop: Annotated[
         str | None,
         Query(

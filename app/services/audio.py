@@ -26,6 +26,7 @@ CODECS = (
     "opus,libopus,vorbis,mp3,mp3float,aac,aac_fixed,alac,flac,amrnb,amrwb,wmav2,ac3,adpcm_ima_wav,adpcm_ms,"
     "pcm_u8,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s32le,pcm_f32le,pcm_f64le,pcm_alaw,pcm_mulaw"
 )
+USUAL = ("opus", "vorbis", "mp3", "aac", "flac", "pcm_s16le")  # what browsers, telephones and recorders write
 INPUT_RATES = range(4_000, 384_001)  # Hz; at 1 Hz a few bytes would stand for an hour
 MAX_CHANNELS = 8
 MAX_PACKETS_PER_S = 1000  # Opus has at most 400; a file with more is made to keep the decoder busy
@@ -59,6 +60,11 @@ def decode_audio(data: bytes, max_s: float) -> Samples16k:
         raise BrokenMedia("The sound file is damaged, or shorter than a word.")
     # FFmpeg scales a stereo mix right for integers; asked for floats, it gives 3 dB too much.
     return np.concatenate(blocks).astype(np.float32) / np.float32(32768)
+
+
+def missing_decoders() -> list[str]:
+    """Those of the usual codecs of speech that FFmpeg's library, as it is installed, cannot decode."""
+    return [name for name in USUAL if name not in av.codecs_available]
 
 
 def raised(samples: Samples16k) -> Samples16k:

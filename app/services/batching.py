@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
+from functools import partial
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -19,7 +20,7 @@ from PIL import Image
 
 from app.errors import EncoderFailed, Overloaded
 from app.services.inference_thread import InferenceThreads
-from app.services.interfaces import ImageTextEncoder, Samples16k, Transcriber, Transcript, Vectors
+from app.services.interfaces import ImageTextEncoder, Samples16k, TextVectors, Transcriber, Transcript, Vectors
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +42,10 @@ class MicroBatcher(Generic[Input, Output]):
         max_batch: int,
         max_queue: int,
         timeout_s: float,
+        batch_seen: Callable[[int], object] = lambda size: None,
     ) -> None:
         self.name = name
+        self._batch_seen = batch_seen
         self._work = work
         self._max_batch = max_batch
         self._timeout_s = timeout_s
@@ -126,9 +129,14 @@ class MicroBatcher(Generic[Input, Output]):
         wanted = [(item, future) for item, future in batch if future.set_running_or_notify_cancel()]
         if not wanted:
             return
+        self._batch_seen(len(wanted))
         try:
             outputs = self._work([item for item, _ in wanted])
             answers = list(zip(wanted, outputs, strict=True))
+        except Overloaded as error:  # no input's fault, so none is tried alone
+            for _, future in wanted:
+                future.set_exception(error)
+            return
         except Exception as error:
             self._answer_failed(wanted, error)
             return
@@ -153,7 +161,8 @@ class MicroBatcher(Generic[Input, Output]):
 class BatchedEncoder:
     """An ImageTextEncoder whose callers share batches; pictures are heavy work, texts are short.
 
-    The vectors of the last text_cache_size texts are kept: people ask the same again, and turn pages.
+    The vectors of the last text_cache_size texts are kept: people ask the same again, and turn pages. Those that
+    other processes have encoded are in `shared`, which may be set.
     """
 
     def __init__(
@@ -165,17 +174,20 @@ class BatchedEncoder:
         max_queue: int,
         timeout_s: float,
         text_cache_size: int = 0,
+        batch_seen: Callable[[str, int], object] = lambda encoder, size: None,
     ) -> None:
         self.space, self.dim, self.device = encoder.space, encoder.dim, encoder.device
         self.logit_scale, self.image_size = encoder.logit_scale, encoder.image_size
         self._text_cache: LRUCache[str, Vectors] = LRUCache(text_cache_size)
         self._text_cache_lock = threading.Lock()
+        self.shared: TextVectors | None = None
         self.images: MicroBatcher[Image.Image, Vectors] = MicroBatcher(
             "the image encoder",
             lambda images: list(threads.heavy.run(encoder.encode_images, images)),
             max_batch=max_batch,
             max_queue=max_queue,
             timeout_s=timeout_s,
+            batch_seen=partial(batch_seen, "image"),
         )
         self.texts: MicroBatcher[str, Vectors] = MicroBatcher(
             "the text encoder",
@@ -183,6 +195,7 @@ class BatchedEncoder:
             max_batch=max_batch,
             max_queue=max_queue,
             timeout_s=timeout_s,
+            batch_seen=partial(batch_seen, "text"),
         )
 
     @property
@@ -197,17 +210,27 @@ class BatchedEncoder:
         """(len(texts), dim). Raises: Overloaded, EncoderFailed."""
         with self._text_cache_lock:
             vectors = {text: self._text_cache[text] for text in texts if text in self._text_cache}
-        unknown = [text for text in dict.fromkeys(texts) if text not in vectors]
-        new = dict(zip(unknown, self.texts.run(unknown), strict=True))
+        new = self._new([text for text in dict.fromkeys(texts) if text not in vectors])
         if self._text_cache.maxsize:
             with self._text_cache_lock:
                 self._text_cache.update(new)
         vectors |= new
         return self._stack([vectors[text] for text in texts])
 
+    def _new(self, texts: Sequence[str]) -> dict[str, Vectors]:
+        """Of texts that are not in the cache."""
+        known = self.shared.get(texts) if self.shared else {}
+        unknown = [text for text in texts if text not in known]
+        encoded = dict(zip(unknown, self.texts.run(unknown), strict=True))
+        if self.shared:
+            self.shared.put(encoded)
+        return known | encoded
+
     def close(self) -> None:
         for worker in self.workers:
             worker.close()
+        if self.shared:
+            self.shared.close()
 
     def _stack(self, rows: list[Vectors]) -> Vectors:
         return np.stack(rows) if rows else np.empty((0, self.dim), np.float32)

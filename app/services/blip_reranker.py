@@ -70,13 +70,14 @@ class BlipMatcher:
         return finite(self._model.itm_head(matched[:, 0]).softmax(dim=-1)[:, MATCHES])
 
 
-def weights_folder(setting: str, expected_sha256: str | None = None) -> Path:
+def weights_folder(setting: str, expected_sha256: str | None = None, *, fetch: bool = True) -> Path:
     """The folder that RECOLLECT_RERANKER stands for: `blip`, a folder of one's own, or a repository of the hub.
 
-    What is not on this machine is fetched, for only the user's setting asks for it. Raises: WeightsRefused.
+    What is not on this machine is fetched if `fetch` allows it, for only the user's setting asks for it.
+    Raises: WeightsRefused.
     """
     local = Path(setting).expanduser()
-    folder = local if local.is_dir() else _from_hub(REPOSITORY if setting == BLIP else setting)
+    folder = local if local.is_dir() else _from_hub(REPOSITORY if setting == BLIP else setting, fetch=fetch)
     if not (folder / WEIGHTS).is_file():
         raise WeightsRefused(
             f"{setting} has no {WEIGHTS}; weights in other formats may hold code, and are not read."
@@ -85,13 +86,15 @@ def weights_folder(setting: str, expected_sha256: str | None = None) -> Path:
     return folder
 
 
-def _from_hub(repository: str) -> Path:
+def _from_hub(repository: str, *, fetch: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     with suppress(Exception):  # not here, not whole, or no name that the hub knows: fetching tells which
         folder = Path(snapshot_download(repository, allow_patterns=FILES, local_files_only=True))
         if (folder / WEIGHTS).is_file():
             return folder
+    if not fetch:
+        raise WeightsRefused(f"{repository} is not on this machine.")
     logger.info("Fetching %s from the internet.", repository)
     try:
         try_the_hub_once()

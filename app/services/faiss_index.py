@@ -63,6 +63,8 @@ class FaissIndex:
     With `int8`, a first pass reads a copy of a quarter of the size; the results are the same.
     """
 
+    durable = False
+
     def __init__(self, dim: int, *, int8: bool = False) -> None:
         self.dim = dim
         self.kind = "IndexFlatIP + int8" if int8 else "IndexFlatIP"
