@@ -26,7 +26,7 @@ from app.services.looks import PLAIN, look_of
 from app.services.near_hashes import HashNeighbours
 from benchmarks import results
 
-FOLDER = Path(__file__).parent.parent / "tests" / "data" / "photos"
+FOLDER = Path(__file__).parent.parent / "app" / "samples"
 MAX_PIXELS = 50_000_000
 LIBRARY = 100_000
 BATCH = 16

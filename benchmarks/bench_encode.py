@@ -19,7 +19,7 @@ from benchmarks import results
 CASES = ("plain", "memory", "threads", "both")
 ROUNDS = 3
 CALLERS = 256
-PHOTOS = Path(__file__).parent.parent / "tests" / "data" / "photos"
+PHOTOS = Path(__file__).parent.parent / "app" / "samples"
 
 
 def main() -> None:

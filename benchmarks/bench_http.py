@@ -20,6 +20,7 @@ import numpy as np
 
 from app.services.embedded_encoder import EmbeddedEncoder
 from app.services.inference_thread import InferenceThreads, available_cores, leave_the_cores_to_inference
+from app.services.photo_store import LocalPhotoStore
 from benchmarks import results
 from benchmarks.bench_search import stored
 from tests.server import Server, running
@@ -38,7 +39,10 @@ def main() -> None:
     alone = encoder_alone()
     with tempfile.TemporaryDirectory() as folder:
         stored(Path(folder) / "recollect.db", PHOTOS, EmbeddedEncoder.space).dispose()
-        with running(Path(folder), RECOLLECT_LOG_LEVEL="warning") as server:
+        LocalPhotoStore(Path(folder) / "uploads").set_up()
+        # As many as ask at once: none is refused.
+        settings = {"RECOLLECT_LOG_LEVEL": "warning", "RECOLLECT_SEARCH_QUEUE_SIZE": str(max(CLIENTS))}
+        with running(Path(folder), **settings) as server:
             rounds = [measure_all(server) for _ in range(ROUNDS)]
     found = {
         case: {

@@ -25,7 +25,7 @@ from app.flows.warm_up import warm_up
 from app.settings import Settings
 from benchmarks import results
 
-PHOTOS = Path(__file__).parent.parent / "tests" / "data" / "photos"
+PHOTOS = Path(__file__).parent.parent / "app" / "samples"
 ROUNDS = 3
 WORKERS = 32
 LARGE = (4000, 3000)  # 12 megapixels
