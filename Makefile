@@ -3,14 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check lint stress bench lock dev .venv
+.PHONY: run test test-postgres check lint stress soak bench lock dev .venv
 
 run: .venv
 	$(BIN)/recollect serve
 
 # Two at a time: most of the time is spent by one core, starting servers.
 test: dev
-	$(BIN)/pytest -m "not stress" --numprocesses 2 --dist worksteal
+	$(BIN)/pytest -m "not stress and not soak" --numprocesses 2 --dist worksteal
+
+# The same tests, on a PostgreSQL that they start and stop.
+test-postgres: dev
+	RECOLLECT_TEST_DATABASE=postgres $(BIN)/pytest -m "not stress and not soak" --numprocesses 2 --dist worksteal
 
 check: lint test
 
@@ -20,10 +24,14 @@ lint: dev
 	$(BIN)/mypy
 
 stress: dev
-	$(BIN)/pytest -m stress
+	$(BIN)/pytest -m "stress and not alone" --numprocesses 2 --dist worksteal
+	$(BIN)/pytest -m "stress and alone"
+
+soak: dev
+	$(BIN)/pytest -m soak
 
 bench: $(VENV)/.installed-bench
-	for name in encode clip import search voice http tags evaluate fusion relevance learning exclusion; do $(BIN)/python -m benchmarks.bench_$$name || exit 1; done
+	for name in encode clip import search voice http tags evaluate fusion relevance learning exclusion isolation; do $(BIN)/python -m benchmarks.bench_$$name || exit 1; done
 	$(BIN)/python -m benchmarks.report
 
 # The environment: what requirements.txt pins, and this project itself, editable.
@@ -51,8 +59,8 @@ lock: dev
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
 		--custom-compile-command "make lock" pyproject.toml --output-file requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
-		--custom-compile-command "make lock" --extra dev --extra jxl --extra raw --constraint requirements.txt \
+		--custom-compile-command "make lock" --extra dev --extra jxl --extra raw --extra redis --extra s3 --extra otel --extra postgres --constraint requirements.txt \
 		pyproject.toml --output-file requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
-		--custom-compile-command "make lock" --extra dev --extra jxl --extra raw --extra bench --constraint requirements-dev.txt \
+		--custom-compile-command "make lock" --extra dev --extra jxl --extra raw --extra redis --extra s3 --extra otel --extra postgres --extra bench --constraint requirements-dev.txt \
 		pyproject.toml --output-file requirements-bench.txt

@@ -1,4 +1,4 @@
-"""The command line, `recollect COMMAND`; `import` is in app/cli_import.py, `evaluate` in app/cli_evaluate.py."""
+"""The command line, `recollect COMMAND`; `import`, `evaluate` and `keys` are in files of their own."""
 
 import json
 import time
@@ -12,16 +12,23 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from app.cli_doctor import doctor
 from app.cli_evaluate import evaluate
 from app.cli_import import import_photos
+from app.cli_keys import keys
+from app.cli_migrate import migrate
+from app.logs import set_up_logging
 from app.settings import Settings
-from app.terminal import build, err, fail, out, progress, read_settings, set_up_logging, told_plainly
+from app.terminal import build, err, fail, out, progress, read_settings, told_plainly
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="Self-hosted photo search.")
 models = typer.Typer(no_args_is_help=True, help="Image-text models: what is here, and fetching more.")
 cli.add_typer(models, name="models")
+cli.add_typer(keys, name="keys")
 cli.command("import")(import_photos)
 cli.command()(evaluate)
+cli.command()(doctor)
+cli.command()(migrate)
 
 SERVER_ANSWERS_S = 3.0  # a server on the same library takes up a change of model within this time
 
@@ -38,22 +45,31 @@ def serve(
 ) -> None:
     """Serve the page and the API; one process, one worker. Every setting is also read from RECOLLECT_…."""
     settings = read_settings(host=host, port=port, model=model, database_url=database_url, uploads_dir=uploads_dir)
-    import uvicorn  # after that: what is wrong with a setting is told in a moment
-
+    from app import server  # after that: what is wrong with a setting is told in a moment
     from app.main import create_app
 
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level, settings.log_format)
     # Here, not in the lifespan: what is wrong is told without a traceback.
     services = build(settings, voice=True)
-    uvicorn.run(
-        create_app(settings, lambda _: services),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=30,
-    )
+    _tell_who_is_served(settings, services.access.exist)
+    with told_plainly(settings):
+        app = create_app(settings, lambda _: services)
+    raise typer.Exit(0 if server.serve(app, settings) else 1)
+
+
+def _tell_who_is_served(settings: Settings, keys_exist: bool) -> None:
+    """Ends the program if everybody on the network would be."""
+    from app.guard import is_loopback
+
+    if keys_exist:
+        return
+    if not is_loopback(settings.host) and not settings.allow_anyone:
+        fail(
+            f"Whoever reaches {settings.host} could use the library, for there is no access key: make one with "
+            "`recollect keys add NAME`, or set RECOLLECT_ALLOW_ANYONE=true."
+        )
+    whom = "everybody who reaches it" if settings.allow_anyone else "only this machine"
+    err.print(f"There is no access key, so {whom} is served; `recollect keys add NAME` makes one.")
 
 
 @cli.command()
@@ -69,7 +85,7 @@ def search(
     set_up_logging("error")
     services = build(read_settings())
     try:
-        answer = search_text(services, words, Scope(k=k))
+        answer = search_text(services, words, Scope(k))
     except AppError as error:
         fail(error.detail)
     for item in answer.results:
@@ -87,15 +103,18 @@ def duplicates(
     look_alike: Annotated[bool, typer.Option("--look-alike", help="Shots of a burst, and the like.")] = False,
 ) -> None:
     """List the photos that are there more than once, the one to keep first. Nothing is deleted."""
-    from app.flows.duplicates import find_groups
-    from app.schemas import DuplicateKind
+    from app.flows.duplicates import find_duplicates
+    from app.schemas import MAX_ID, DuplicateKind
 
     set_up_logging("error")
     services = build(read_settings())
-    for group in find_groups(services, DuplicateKind.LOOK_ALIKE if look_alike else DuplicateKind.SAME_PICTURE):
+    kind = DuplicateKind.LOOK_ALIKE if look_alike else DuplicateKind.SAME_PICTURE
+    found = find_duplicates(services, kind, limit=MAX_ID)
+    for group in found.groups:
         for member in group.members:
-            told = f"keep: {group.why}" if member.photo.id == group.keep else f"{member.similarity:.3f}"
-            out.print(f"{member.photo.id:>6}  {member.photo.filename}  {told}", markup=False, highlight=False)
+            told = f"keep: {group.why}" if member.photo_id == group.keep else f"{member.similarity:.3f}"
+            if photo := found.photos.get(member.photo_id):
+                out.print(f"{photo.id:>6}  {photo.filename}  {told}", markup=False, highlight=False)
         out.print()
     services.close()
 
@@ -246,7 +265,7 @@ def check(
 
     A server may go on meanwhile. Exit status: 0 if all is well, 1 if something is left, 2 if it cannot be told.
     """
-    from app.dependencies import build_services, open_storage, starting_choice
+    from app.dependencies import build_services, open_folder, starting_choice
     from app.flows import integrity
     from app.flows.reindex import fill_missing
 
@@ -255,7 +274,7 @@ def check(
     set_up_logging("error")
     settings, left, mended = read_settings(), 0, 0
     with told_plainly(settings, status=2):
-        library = integrity.Library(*open_storage(settings), starting_choice(settings).space)
+        library = integrity.Library(*open_folder(settings), starting_choice(settings).space)
         services = build_services(settings, voice=False) if repair else None
         filled = fill_missing(services) if services else 0
         with progress("Checking", integrity.count_originals(library.database)) as tick:
@@ -286,14 +305,14 @@ def backup(
     ] = False,
 ) -> None:
     """Copy the library, also while a server runs on it; what is in the folder already is not copied again."""
-    from app.dependencies import open_storage
+    from app.dependencies import open_folder
     from app.flows.backup import Copied, back_up, require_sqlite
 
     set_up_logging("error")
     settings = read_settings()
     with told_plainly(settings):
         require_sqlite(settings.database_url)
-        database, store = open_storage(settings)
+        database, store = open_folder(settings)
         with copying("Copying", database) as report:
             counts = back_up(database, store, folder, verify=verify, report=report)
     tell_copied(counts)
@@ -303,7 +322,7 @@ def backup(
 @cli.command()
 def restore(folder: Annotated[Path, typer.Argument(help="A folder that `recollect backup` has filled.")]) -> None:
     """Fill an empty library from a backup. No server may run on it meanwhile."""
-    from app.dependencies import open_storage
+    from app.dependencies import open_folder
     from app.flows import backup as backups
     from app.flows.integrity import check_originals, count_originals
 
@@ -311,7 +330,7 @@ def restore(folder: Annotated[Path, typer.Argument(help="A folder that `recollec
     settings = read_settings()
     with told_plainly(settings):
         backups.require_sqlite(settings.database_url)
-        database, store = open_storage(settings)
+        database, store = open_folder(settings)
         with copying("Restoring") as report:
             counts = backups.restore(folder, database, store, report=report)
         wrong = sum(1 for _ in check_originals(database, store, fast=True))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from app.logs import set_up_logging
 from app.settings import Settings
-from app.terminal import fail, out, progress, read_settings, set_up_logging, told_plainly
+from app.terminal import fail, out, progress, read_settings, told_plainly
 
 if TYPE_CHECKING:  # the flows take seconds to import
     from app.flows.evaluation import Evaluation, Questions

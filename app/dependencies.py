@@ -1,38 +1,45 @@
 """The one place that names concrete classes, and the typed aliases by which routes get them."""
 
 import logging
-import secrets
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
-from fastapi import Depends, Request, Security
-from fastapi.security import APIKeyHeader
+from fastapi import Depends, Request
 
 from app.database import Database
-from app.errors import AdminOnly
-from app.flows import heat_maps, imports
-from app.flows.live_index import LiveIndex
+from app.errors import CapabilityMissing, InvalidRequest, KeyNeeded
+from app.flows import heat_maps
+from app.flows.access import AccessKeys, Caller
+from app.flows.live_index import LiveIndex, NewIndex
+from app.flows.measurements import measured
 from app.flows.model_changes import REQUEST, in_use
 from app.flows.originals import mend, recognise
 from app.flows.services import PhotoTagger, Services, Serving
-from app.flows.text_reader import count_unread
 from app.flows.voted_queries import VotedQueries
+from app.postgres import is_postgres
 from app.services.allocator import keep_large_blocks
 from app.services.batching import BatchedEncoder, QueuedTranscriber
 from app.services.decode import ImageDecoder
 from app.services.faiss_index import FaissIndex
 from app.services.inference_thread import InferenceThreads, available_cores, leave_the_cores_to_inference
-from app.services.interfaces import ImageTextEncoder, ImageTextMatcher, TextRecogniser, Transcriber
+from app.services.interfaces import (
+    ImageTextEncoder,
+    ImageTextMatcher,
+    PhotoStore,
+    TextRecogniser,
+    TextVectors,
+    Transcriber,
+)
+from app.services.kept import Kept
 from app.services.keyed_lock import KeyedLock
 from app.services.model_choice import AUTO, EMBEDDED, ModelChoice, choose_model, plain_name
 from app.services.ocr import PpOcr
 from app.services.photo_store import INCOMING, LocalPhotoStore
-from app.services.precision import image_dtype
 from app.services.relevance import Relevance
+from app.services.remote_encoder import RemoteEncoder
 from app.services.staging import STAGED, Staging
 from app.services.tagger import Tagger, read_vocabulary
 from app.services.thumbnails import THUMBNAILS, Thumbnailer
@@ -41,6 +48,9 @@ from app.services.weight_files import WeightsRefused
 from app.settings import Settings
 from app.tables import ModelChange
 from app.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from app.services.bucket import Bucket
 
 logger = logging.getLogger(__name__)
 
@@ -63,20 +73,55 @@ class Models:
 def build_services(settings: Settings, *, voice: bool = True) -> Services:
     """Everything loaded, and the index filled from the rows; `voice=False` leaves Whisper out.
 
-    Raises: WeightsRefused, StorageMissing, sqlalchemy.exc.SQLAlchemyError, OSError.
+    Raises: WeightsRefused, EncoderUnreachable, StorageMissing, sqlalchemy.exc.SQLAlchemyError, OSError.
     """
     # Storage first: what cannot be written to is told in a moment, not after the models have loaded.
     open_storage(settings)[0].dispose()
+    if settings.encoder_url:
+        return assemble(settings, remote_models(settings, voice=voice))
     choice = starting_choice(settings)
     return assemble(settings, load_models(settings, choice, voice=voice))
 
 
-def open_storage(settings: Settings) -> tuple[Database, LocalPhotoStore]:
-    """The rows and the originals, which belong together. Raises: StorageMissing, SQLAlchemyError, OSError."""
+def open_storage(settings: Settings) -> tuple[Database, PhotoStore]:
+    """The rows and the originals, which belong together.
+
+    Raises: CapabilityMissing, StorageUnreachable, StorageMissing, SQLAlchemyError, OSError.
+    """
+    bucket = open_bucket(settings)
+    if bucket is None:
+        return open_folder(settings)
+    from app.services.bucket_photo_store import BucketPhotoStore
+
+    LocalPhotoStore(settings.uploads_dir).set_up()  # of what waits in queues
+    database = Database(settings.database_url, settings.busy_timeout_s)
+    store = BucketPhotoStore(bucket, settings.storage_redirect_s)
+    recognise(database, store)
+    return database, store
+
+
+def open_folder(settings: Settings) -> tuple[Database, LocalPhotoStore]:
+    """For what needs the originals to be files of this machine.
+
+    Raises: CapabilityMissing (they are in a bucket), StorageMissing, SQLAlchemyError, OSError.
+    """
+    if settings.storage_url:
+        raise CapabilityMissing(f"The originals are in {settings.storage_url}: its own tools check and copy them.")
     database = Database(settings.database_url, settings.busy_timeout_s)
     store = LocalPhotoStore(settings.uploads_dir)
     recognise(database, store)
     return database, store
+
+
+def open_bucket(settings: Settings) -> "Bucket | None":
+    """None: originals and thumbnails are in the uploads folder. Raises: CapabilityMissing."""
+    if settings.storage_url is None:
+        return None
+    try:
+        from app.services.bucket import Bucket
+    except ImportError as error:
+        raise CapabilityMissing('RECOLLECT_STORAGE_URL needs an extra: pip install "recollect[s3]"') from error
+    return Bucket(settings.storage_url)
 
 
 def starting_choice(settings: Settings) -> ModelChoice:
@@ -89,6 +134,8 @@ def starting_choice(settings: Settings) -> ModelChoice:
     database.dispose()
     if change is None:
         return choose_model(settings.model, settings.model_sha256)
+    if settings.encoder_url and change.space:
+        return ModelChoice(change.space, "RECOLLECT_ENCODER_URL")
     try:
         return changed_choice(settings, change, fetch=change.model == settings.model)
     except WeightsRefused as error:
@@ -124,14 +171,50 @@ def load_models(settings: Settings, choice: ModelChoice, *, voice: bool = True) 
     leave_the_cores_to_inference()
     device = pick_device(settings)
     logger.info("model %s on %s (%s)", choice.space, device, choice.reason)
-    encoder = load_encoder(choice, device, settings.precision)
-    transcriber = load_transcriber(settings.whisper_model, device) if voice else None
+    return _models(settings, choice, load_encoder(choice, device, settings.precision), device, voice=voice)
+
+
+def remote_models(settings: Settings, *, voice: bool = True) -> Models:
+    """The image-text model is on other servers; without Whisper and a reranker, torch is not even imported.
+
+    Raises: EncoderUnreachable, EncoderFailed, WeightsRefused (it is not the model of the library's vectors).
+    """
+    encoder = connect_encoder(settings)
+    choice = ModelChoice(encoder.space, "RECOLLECT_ENCODER_URL")
+    database = Database(settings.database_url, settings.busy_timeout_s)
+    change = in_use(database)
+    database.dispose()
+    if change and change.space != choice.space:
+        encoder.close()
+        raise WeightsRefused(
+            f"The encoder has {choice.space}, and the library has vectors of {change.space}: change them first, "
+            "with `recollect reindex --model …` where the model is."
+        )
+    logger.info("model %s at %s", choice.space, settings.encoder_url)
+    here = (voice and settings.whisper_model != "none") or settings.reranker != "none"
+    return _models(settings, choice, encoder, pick_device(settings) if here else "none", voice=voice)
+
+
+def connect_encoder(settings: Settings, wait_s: float | None = None) -> RemoteEncoder:
+    """Waits as long as the settings say, unless told otherwise. Raises: EncoderUnreachable, EncoderFailed."""
+    assert settings.encoder_url is not None, "the caller asks for a remote encoder"
+    return RemoteEncoder(
+        settings.encoder_url.split(","),
+        key=settings.encoder_key.get_secret_value() if settings.encoder_key else None,
+        timeout_s=settings.inference_timeout_s,
+        wait_s=settings.encoder_wait_s if wait_s is None else wait_s,
+    )
+
+
+def _models(
+    settings: Settings, choice: ModelChoice, encoder: ImageTextEncoder, device: str, *, voice: bool
+) -> Models:
     return Models(
         choice,
         encoder,
         _tagger(encoder, settings),
         _relevance(encoder, settings),
-        transcriber,
+        load_transcriber(settings.whisper_model, device) if voice else None,
         load_matcher(settings, device),
     )
 
@@ -144,10 +227,11 @@ def assemble(settings: Settings, models: Models) -> Services:
     database, store = open_storage(settings)
     threads = InferenceThreads.on(settings.torch_threads or available_cores())
     serving = Serving()
+    telemetry = measured(serving)
     decoder = ImageDecoder(settings.max_pixels, settings.decode_concurrency)
     services = Services(
         settings=settings,
-        telemetry=_telemetry(serving),
+        telemetry=telemetry,
         database=database,
         threads=threads,
         transcriber=_queued(models.transcriber, threads, settings),
@@ -156,12 +240,13 @@ def assemble(settings: Settings, models: Models) -> Services:
         decoder=decoder,
         store=store,
         staging=Staging(settings.uploads_dir / STAGED, settings.uploads_dir / INCOMING),
-        thumbnails=Thumbnailer(settings.uploads_dir / THUMBNAILS, store, decoder),
+        thumbnails=Thumbnailer(settings.uploads_dir / THUMBNAILS, store, decoder, open_bucket(settings)),
         photo_locks=KeyedLock(),
         heat_map_slots=threading.BoundedSemaphore(heat_maps.AT_ONCE),
         serving=serving,
+        access=AccessKeys(database, settings.owner, settings.admin_key),
         queue_changed=threading.Event(),
-        **_of_space(settings, database, threads, models.choice, models.encoder, models.tagger, models.relevance),
+        **_of_space(settings, telemetry, database, threads, models),
     )
     store.remove_leftovers()
     services.thumbnails.remove_leftovers()
@@ -175,42 +260,59 @@ def prepare_successor(services: Services, change: ModelChange) -> Services:
     Raises: WeightsRefused, RuntimeError (weights that do not fit their architecture).
     """
     settings = services.settings
+    if settings.encoder_url:
+        raise WeightsRefused(
+            "The model is that of RECOLLECT_ENCODER_URL: give its servers the new one, and restart."
+        )
     leave_the_cores_to_inference()
     choice = changed_choice(settings, change, fetch=change.origin != AUTO)
     encoder = load_encoder(choice, pick_device(settings), settings.precision)
-    parts = (choice, encoder, _tagger(encoder, settings), _relevance(encoder, settings))
-    return replace(services, **_of_space(settings, services.database, services.threads, *parts))
+    models = Models(choice, encoder, _tagger(encoder, settings), _relevance(encoder, settings), transcriber=None)
+    parts = _of_space(settings, services.telemetry, services.database, services.threads, models)
+    return replace(services, **parts)
 
 
 def _of_space(
-    settings: Settings,
-    database: Database,
-    threads: InferenceThreads,
-    choice: ModelChoice,
-    encoder: ImageTextEncoder,
-    tagger: PhotoTagger,
-    relevance: Relevance,
+    settings: Settings, telemetry: Telemetry, database: Database, threads: InferenceThreads, models: Models
 ) -> dict[str, Any]:
     """The fields of Services that belong to one space, the index filled from the rows."""
-    batched = _batched(encoder, threads, settings)
-    index = FaissIndex(encoder.dim, int8=settings.index == "flat8")
-    live_index = LiveIndex(database, index, encoder.space, settings.index_poll_s)
+    encoder = models.encoder
+    batched = _batched(encoder, threads, settings, telemetry)
+
+    new_index = _new_index(settings, database, encoder)
+    live_index = LiveIndex(database, new_index, encoder.space, settings.index_poll_s)
+    live_index.of(settings.owner)  # also of an empty library, so that its first search is a warm one
     logger.info("index of %d photos in %s", live_index.rebuild(), encoder.space)
     return {
-        "model_choice": choice,
+        "model_choice": models.choice,
         "encoder": batched,
-        "tagger": tagger,
-        "relevance": relevance,
-        "voted_queries": VotedQueries(batched, relevance),
-        "index": index,
+        "remote_encoder": encoder if isinstance(encoder, RemoteEncoder) else None,
+        "tagger": models.tagger,
+        "relevance": models.relevance,
+        "voted_queries": VotedQueries(batched, models.relevance),
+        "kept": Kept(),
         "live_index": live_index,
     }
+
+
+def _new_index(settings: Settings, database: Database, encoder: ImageTextEncoder) -> NewIndex:
+    """How the index of an owner is made. Raises: InvalidRequest, sqlalchemy.exc.DBAPIError (no pgvector there)."""
+    if settings.index != "pgvector":
+        return lambda _owner: FaissIndex(encoder.dim, int8=settings.index == "flat8")
+    if not is_postgres(settings.database_url):
+        raise InvalidRequest("RECOLLECT_INDEX=pgvector needs a database in PostgreSQL.")
+    from app.flows.pgvector_index import PgvectorIndex, vector_table
+
+    table = vector_table(database, encoder.space, encoder.dim)
+    return lambda owner: PgvectorIndex(database, table, encoder.space, encoder.dim, owner, settings.hnsw_ef_search)
 
 
 def pick_device(settings: Settings) -> str:
     """The torch device to use."""
     if settings.device != "auto":
         return settings.device
+    import torch
+
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -221,6 +323,7 @@ def load_encoder(choice: ModelChoice, device: str, precision: str = "auto") -> I
 
         return EmbeddedEncoder(device)
     from app.services.clip_encoder import OpenClipEncoder
+    from app.services.precision import image_dtype
 
     return OpenClipEncoder(
         choice.clip.architecture,
@@ -232,15 +335,31 @@ def load_encoder(choice: ModelChoice, device: str, precision: str = "auto") -> I
     )
 
 
-def _batched(encoder: ImageTextEncoder, threads: InferenceThreads, settings: Settings) -> BatchedEncoder:
-    return BatchedEncoder(
+def _batched(
+    encoder: ImageTextEncoder, threads: InferenceThreads, settings: Settings, telemetry: Telemetry
+) -> BatchedEncoder:
+    batched = BatchedEncoder(
         encoder,
         threads,
         max_batch=settings.encode_batch_size,
         max_queue=settings.encode_queue_size,
         timeout_s=settings.inference_timeout_s,
         text_cache_size=settings.text_cache_size,
+        batch_seen=lambda kind, size: telemetry.batch_size.labels(kind).observe(size),
     )
+    batched.shared = _shared_vectors(encoder, settings)
+    return batched
+
+
+def _shared_vectors(encoder: ImageTextEncoder, settings: Settings) -> TextVectors | None:
+    """Raises: CapabilityMissing."""
+    if settings.redis_url is None:
+        return None
+    try:
+        from app.services.shared_vectors import SharedVectors
+    except ImportError as error:
+        raise CapabilityMissing('RECOLLECT_REDIS_URL needs an extra: pip install "recollect[redis]"') from error
+    return SharedVectors(settings.redis_url, encoder.space, encoder.dim)
 
 
 def load_transcriber(model: str, device: str) -> Transcriber | None:
@@ -270,6 +389,7 @@ def load_matcher(settings: Settings, device: str) -> ImageTextMatcher | None:
     if settings.reranker == "none":
         return None
     from app.services.blip_reranker import BlipMatcher, weights_folder
+    from app.services.precision import image_dtype
 
     try:
         folder = weights_folder(settings.reranker, settings.reranker_sha256)
@@ -305,37 +425,36 @@ def _relevance(encoder: ImageTextEncoder, settings: Settings) -> Relevance:
     return Relevance(encoder, phrases, cache_dir=settings.uploads_dir / CACHE)
 
 
-def _telemetry(serving: Serving) -> Telemetry:
-    """Gauges read the bundle that serves at that moment."""
-    telemetry = Telemetry()
-
-    def gauge(name: str, help_text: str, read: Callable[[Services], int]) -> None:
-        telemetry.gauge(name, help_text, lambda: float(read(serving.current)))
-
-    gauge("photos", "Photos that a search can find.", lambda now: len(now.index))
-    gauge("image_queue", "Pictures that wait for the encoder.", lambda now: now.encoder.images.depth)
-    gauge("import_queue", "Items of imports that wait or are in work.", imports.depth)
-    gauge("ocr_queue", "Photos whose text is not read yet.", count_unread)
-    gauge("text_queue", "Texts that wait for the encoder.", lambda now: now.encoder.texts.depth)
-    return telemetry
+# Dependencies that never wait are coroutines: FastAPI sends any other function to a thread, and waits for that.
+async def caller_of(request: Request) -> Caller | None:
+    """Who asks; None only where nobody needs a key, and none was shown."""
+    caller: Caller | None = request.scope["recollect_caller"]
+    return caller
 
 
-async def services_of(request: Request) -> AsyncIterator[Services]:
-    """One bundle for the whole request, whatever model comes into use meanwhile."""
+CallerDep = Annotated[Caller | None, Depends(caller_of)]
+
+
+async def services_for_nobody(request: Request) -> AsyncIterator[Services]:
+    """For what is public, and shows nothing of any library."""
     serving: Serving = request.app.state.serving
     with serving.use() as services:
         yield services
 
 
+PublicServicesDep = Annotated[Services, Depends(services_for_nobody)]
+
+
+def library_of(services: Services, caller: Caller | None) -> Services:
+    """Those of the caller's own library. Raises: KeyNeeded."""
+    if caller is None:
+        raise KeyNeeded("Sign in, or send an access key.")
+    return services.of(caller.owner)
+
+
+async def services_of(services: PublicServicesDep, caller: CallerDep) -> Services:
+    """One bundle for the whole request, whatever model comes into use meanwhile. Raises: KeyNeeded."""
+    return library_of(services, caller)
+
+
 ServicesDep = Annotated[Services, Depends(services_of)]
-
-_admin_key = APIKeyHeader(name="X-Admin-Key", auto_error=False, description="RECOLLECT_ADMIN_KEY")
-
-
-def require_admin(services: ServicesDep, key: Annotated[str | None, Security(_admin_key)]) -> None:
-    """Raises: AdminOnly."""
-    expected = services.settings.admin_key
-    if expected is None:
-        raise AdminOnly("This is switched off here; RECOLLECT_ADMIN_KEY switches it on.")
-    if not secrets.compare_digest((key or "").encode(), expected.get_secret_value().encode()):
-        raise AdminOnly("The header X-Admin-Key is missing or wrong.")

@@ -2,14 +2,17 @@
 
 AppError                        500  internal-error
 ├── InvalidRequest              400  invalid-request
-├── AdminOnly                   403  admin-only
+├── KeyNeeded                   401  key-needed
+├── NotAllowed                  403  not-allowed
 ├── PhotoNotFound               404  photo-not-found
 ├── FileNotStored               404  file-not-found
+├── KeyNotFound                 404  key-not-found
 ├── AlbumNotFound               404  album-not-found
 ├── FeedbackNotFound            404  feedback-not-found
 ├── ImportNotFound              404  import-not-found
 ├── UploadNotFound              404  upload-not-found
 ├── ItemIdTaken                 409  item-id-taken
+├── NameTaken                   409  name-taken
 ├── OffsetConflict              409  offset-conflict    (Upload-Offset)
 ├── CursorExpired               410  cursor-expired
 ├── UnsupportedProtocol         412  unsupported-protocol
@@ -18,7 +21,10 @@ AppError                        500  internal-error
 ├── BrokenMedia                 422  broken-media
 ├── NoSpeech                    422  no-speech
 ├── ChecksumMismatch            460  checksum-mismatch
+├── TooManyRequests             429  too-many-requests  (Retry-After)
 ├── Overloaded                  503  overloaded         (Retry-After)
+│   ├── EncoderUnreachable      503  encoder-unreachable
+│   └── StorageUnreachable      503  storage-unreachable
 ├── CapabilityMissing           503  capability-missing
 ├── EncoderFailed               500  encoder-failed
 ├── StorageMissing              503  storage-missing
@@ -49,8 +55,17 @@ class InvalidRequest(AppError):
     status, slug, title = 400, "invalid-request", "Invalid request"
 
 
-class AdminOnly(AppError):
-    status, slug, title = 403, "admin-only", "For the administrator only"
+class KeyNeeded(AppError):
+    """No access key, or none that is known."""
+
+    status, slug, title = 401, "key-needed", "An access key is needed"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+class NotAllowed(AppError):
+    status, slug, title = 403, "not-allowed", "Not allowed"
 
 
 class PhotoNotFound(AppError):
@@ -59,6 +74,10 @@ class PhotoNotFound(AppError):
 
 class FileNotStored(AppError):
     status, slug, title = 404, "file-not-found", "No file for this photo"
+
+
+class KeyNotFound(AppError):
+    status, slug, title = 404, "key-not-found", "No such access key"
 
 
 class AlbumNotFound(AppError):
@@ -83,6 +102,10 @@ class CursorExpired(AppError):
 
 class ItemIdTaken(AppError):
     status, slug, title = 409, "item-id-taken", "This item_id belongs to another photo"
+
+
+class NameTaken(AppError):
+    status, slug, title = 409, "name-taken", "This name is in use"
 
 
 class OffsetConflict(AppError):
@@ -125,6 +148,15 @@ class ChecksumMismatch(AppError):
     status, slug, title = 460, "checksum-mismatch", "The checksum does not fit"
 
 
+class TooManyRequests(AppError):
+    """More than the limit for one key or address."""
+
+    status, slug, title = 429, "too-many-requests", "Too many requests"
+
+    def __init__(self, detail: str, *, retry_after_s: int) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after_s)})
+
+
 class Overloaded(AppError):
     """More work is waiting than the service will hold; the client may try again."""
 
@@ -132,6 +164,18 @@ class Overloaded(AppError):
 
     def __init__(self, detail: str, *, retry_after_s: int = 1) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after_s)})
+
+
+class EncoderUnreachable(Overloaded):
+    """The processes that have the models do not answer."""
+
+    slug, title = "encoder-unreachable", "No encoder answers"
+
+
+class StorageUnreachable(Overloaded):
+    """The bucket that holds the originals does not answer, or not in time."""
+
+    slug, title = "storage-unreachable", "The photos cannot be reached"
 
 
 class CapabilityMissing(AppError):

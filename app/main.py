@@ -6,29 +6,66 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import fastapi_offline
-from fastapi import FastAPI
+from fastapi import FastAPI, Security
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
+from fastapi.security import APIKeyHeader, HTTPBearer
 from fastapi.staticfiles import StaticFiles
+from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
+from app.admission import Admission
 from app.dependencies import build_services, prepare_successor
 from app.flows.import_worker import ImportWorker
 from app.flows.look_filler import LookFiller
 from app.flows.model_mover import ModelMover, Prepare
+from app.flows.originals import Mender
 from app.flows.resumable import expire
 from app.flows.services import Services, Serving
 from app.flows.text_reader import TextReader
 from app.flows.warm_up import KeepWarm, warm_up
+from app.guard import Guard
 from app.middleware import MIN_BYTES_PER_S, MULTIPART_OVERHEAD_BYTES, BodyLimit, RequestContext, SlowBody, TusRules
+from app.openapi import describe_as_sent
 from app.problems import add_problem_handlers, problem_responses
-from app.routers import albums, duplicates, feedback, heat_maps, imports, models, photos, search, status, tus
+from app.routers import (
+    access,
+    albums,
+    drop_in,
+    duplicates,
+    embed,
+    feedback,
+    heat_maps,
+    imports,
+    models,
+    photos,
+    search,
+    status,
+    tus,
+)
 from app.settings import Settings
+from app.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
 DOCS_ASSETS = "/docs-assets"
+ROUTERS = (
+    imports,
+    tus,
+    photos,
+    heat_maps,
+    duplicates,
+    search,
+    albums,
+    feedback,
+    models,
+    access,
+    status,
+    drop_in,
+    embed,
+)
+_API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False)
 
 
 def create_app(
@@ -36,16 +73,20 @@ def create_app(
     build: Callable[[Settings], Services] = build_services,
     prepare: Prepare = prepare_successor,
 ) -> FastAPI:
-    """An app that loads its services when it starts, and closes them when it stops."""
+    """An app that loads its services when it starts, and closes them when it stops. Raises: CapabilityMissing."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.ready = False
         with started(build(settings), prepare) as app.state.serving:
             app.state.ready = True
+            if tracing:
+                tracing.follow(app.state.serving.current.telemetry)
             logger.info("Recollect is ready at http://%s:%d", settings.host, settings.port)
             yield
             app.state.ready = False
+        if tracing:
+            tracing.close()
 
     app = FastAPI(
         title="Recollect",
@@ -55,14 +96,17 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=operation_id,
-        responses=problem_responses(500),
+        responses=problem_responses(401, 403, 429, 500),
+        dependencies=[Security(HTTPBearer(auto_error=False)), Security(_API_KEY)],  # for /docs; app/guard.py asks
     )
+    tracing = Tracing(app, settings.otlp_endpoint) if settings.otlp_endpoint else None
     _add_middleware(app, settings)
     add_problem_handlers(app)
-    for module in (imports, tus, photos, heat_maps, duplicates, search, albums, feedback, models, status):
+    for module in ROUTERS:
         app.include_router(module.router)
     app.mount("/web", StaticFiles(directory=status.WEB_DIR))
     _add_docs(app)
+    describe_as_sent(app)
     return app
 
 
@@ -81,6 +125,7 @@ def started(services: Services, prepare: Prepare) -> Iterator[Serving]:
         importing,
         LookFiller(serving),
         TextReader(serving),
+        Mender(serving),
     )
     for worker in background:
         worker.start()
@@ -97,10 +142,15 @@ def operation_id(route: APIRoute) -> str:
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """The last one added is the first to see a request."""
+    app.add_middleware(Admission, most_waiting=settings.search_queue_size)
     app.add_middleware(
         BodyLimit,
         max_bytes=settings.max_upload_bytes + MULTIPART_OVERHEAD_BYTES,
-        elsewhere={"/imports": settings.max_bulk_bytes, "/imports/stream": None},  # a stream has a limit a line
+        elsewhere={
+            "/imports": settings.max_bulk_bytes,
+            "/embed-images": settings.max_bulk_bytes,
+            "/imports/stream": None,  # a stream has a limit a line
+        },
     )
     app.add_middleware(TusRules)
     app.add_middleware(
@@ -109,6 +159,11 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         min_bytes_per_s=MIN_BYTES_PER_S,
         exempt={"/imports/stream"},  # its items come when they come
     )
+    app.add_middleware(Guard, settings=settings)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"]
+        )
     app.add_middleware(RequestContext)
 
 

@@ -25,6 +25,7 @@ _HTTP_SLUGS = {
     408: ("too-slow", "The request came too slowly"),
     413: ("too-large", "Too large"),
     416: ("range-not-satisfiable", "Range not satisfiable"),
+    503: (Overloaded.slug, Overloaded.title),
 }
 
 
@@ -70,6 +71,11 @@ def problem(
 
 def _app_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, AppError)
+    return app_problem(request, error)
+
+
+def app_problem(request: Request, error: AppError) -> JSONResponse:
+    """For those that answer before a route does."""
     return problem(request, error.status, error.slug, error.title, error.detail, headers=error.headers)
 
 
@@ -86,8 +92,17 @@ def _validation_error(request: Request, error: Exception) -> JSONResponse:
 def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     slug, title = _HTTP_SLUGS.get(error.status_code, (f"http-{error.status_code}", "The request was refused"))
-    headers = dict(error.headers) if error.headers else None
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = _allowed(request)
     return problem(request, error.status_code, slug, title, str(error.detail), headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """All methods of the path; FastAPI names those of one route, and each method has a route of its own."""
+    paths = request.app.openapi()["paths"]
+    methods = paths.get(getattr(request.scope.get("route"), "path", None), {"get": {}})
+    return ", ".join(sorted(method.upper() for method in methods))
 
 
 def _database_error(request: Request, error: Exception) -> JSONResponse:

@@ -7,9 +7,10 @@ from enum import StrEnum
 from pathlib import PurePath
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
 
 from app.tables import (
+    DEFAULT_OWNER,
     ChangeState,
     Import,
     ImportItem,
@@ -18,6 +19,7 @@ from app.tables import (
     Photo,
     PhotoStatus,
     QueryKind,
+    Scope,
     original_path,
 )
 
@@ -56,7 +58,7 @@ UtcTime = Annotated[datetime, BeforeValidator(_utc)]
 Latitude = Annotated[float, Field(ge=-90, le=90, description="Degrees, north positive.", examples=[53.55])]
 Longitude = Annotated[float, Field(ge=-180, le=180, description="Degrees, east positive.", examples=[8.58])]
 Sha256 = Annotated[str, StringConstraints(to_lower=True, pattern="^[0-9a-fA-F]{64}$")]
-RowId = Annotated[int, Field(ge=1, le=MAX_ID)]
+RowId = Annotated[int, Field(ge=1, le=2**53 - 1)]  # numbers in JSON, and in JSON Schema, are exact up to here
 Placeholder = Annotated[
     str | None,
     Field(
@@ -378,6 +380,10 @@ class Health(BaseModel):
     model_choice: str = Field(description="Why this model is in use.")
     model_loaded: bool
     device: str
+    encoders: dict[str, str] = Field(
+        description="Servers that encode for this one, each `ok` or what is wrong; empty: it does so itself.",
+        examples=[{"http://encoder:8000": "ok"}],
+    )
     index_loaded: bool
     image_count: int = Field(description="Photos that a search can find.")
     imports_waiting: int = Field(description="Accepted items that are not in the library yet.")
@@ -392,6 +398,10 @@ class Health(BaseModel):
     )
     reranker: str | None = Field(description="What looks at the first results again; null: nothing does.")
     problems: list[str] = Field(description="What is wrong, in words; empty when healthy.")
+
+
+class Liveness(BaseModel):
+    status: str = Field(examples=["alive"])
 
 
 class LatencyPercentiles(BaseModel):
@@ -476,6 +486,48 @@ def printable(name: str) -> str:
 def split_tags(text: str | None) -> list[str]:
     """`dog, beach` → ["dog", "beach"]; each once, in order."""
     return list(dict.fromkeys(tag for part in (text or "").split(",") if (tag := part.strip())))
+
+
+class Readiness(BaseModel):
+    ready: bool
+
+
+class KeyIn(BaseModel):
+    """An access key to be made."""
+
+    name: Annotated[ShortText, StringConstraints(min_length=1)] = Field(examples=["phone"])
+    owner: Annotated[ShortText, StringConstraints(min_length=1)] = Field(
+        DEFAULT_OWNER, description="Whose library it opens; a new name is a new, empty library."
+    )
+    scopes: list[Scope] = Field([Scope.READ, Scope.WRITE], min_length=1, max_length=len(Scope))
+
+
+class KeyOut(BaseModel):
+    id: int
+    name: str
+    owner: str
+    scopes: list[Scope]
+    created_at: datetime
+
+
+class KeyMade(KeyOut):
+    key: str = Field(description="To be sent as `Authorization: Bearer …` or `X-API-Key: …`; shown only now.")
+
+
+class Keys(BaseModel):
+    keys: list[KeyOut]
+
+
+class SessionIn(BaseModel):
+    key: SecretStr = Field(description="An access key.", max_length=200)
+
+
+class SessionOut(BaseModel):
+    signed_in: bool
+    key_needed: bool
+    key: str | None = Field(None, description="The name of the key.")
+    owner: str | None = None
+    scopes: list[Scope] = []
 
 
 class UploadMetadata(BaseModel):

@@ -59,6 +59,15 @@ class QueryKind(StrEnum):
     MIXED = "mixed"  # several terms, words and pictures
 
 
+class Scope(StrEnum):
+    """What an access key allows; none includes another."""
+
+    READ = "read"  # look and search
+    WRITE = "write"  # add, change and delete
+    MONITOR = "monitor"  # /metrics, which counts the photos of all owners together
+    ADMIN = "admin"  # keys and models
+
+
 class ItemStatus(StrEnum):
     """Of one item of an import."""
 
@@ -124,7 +133,7 @@ class Photo(SQLModel, table=True):
         UniqueConstraint("owner", "sha256"),
         UniqueConstraint("owner", "item_id"),
         # So that it costs nothing to find, and to count, the few that have not been read.
-        Index("ix_photos_unread", "id", sqlite_where=text(_UNREAD), postgresql_where=text(_UNREAD)),
+        Index("ix_photos_unread", "owner", "id", sqlite_where=text(_UNREAD), postgresql_where=text(_UNREAD)),
         {"sqlite_autoincrement": True},
     )
 
@@ -328,6 +337,30 @@ class PartialUpload(SQLModel, table=True):
     expires_at: datetime
 
 
+class AccessKey(SQLModel, table=True):
+    """What lets somebody in; the key itself is shown once, when it is made, and kept nowhere."""
+
+    __tablename__ = "access_keys"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str = Field(unique=True)
+    owner: str  # whose library it opens
+    scopes: list[str] = Field(sa_type=JSON)  # of Scope
+    digest: str = Field(unique=True)  # SHA-256 of the key: 256 random bits need no slow hash
+    created_at: datetime = Field(default_factory=utc_now)
+
+
+class SignIn(SQLModel, table=True):
+    """A browser that has shown a key, and has a cookie in its place."""
+
+    __tablename__ = "sign_ins"
+
+    digest: str = Field(primary_key=True)  # SHA-256 of the cookie
+    key_digest: str  # of the key: when that one is revoked, this is worth nothing
+    expires_at: datetime = Field(index=True)
+
+
 class ModelChange(SQLModel, table=True):
     """One change of model. The newest done one says which space searches use; a pending one is being filled.
 
@@ -350,3 +383,10 @@ class ModelChange(SQLModel, table=True):
     worker: str | None = None
     heartbeat: float = 0.0  # Unix time, s
     created_at: datetime = Field(default_factory=utc_now)
+
+
+# Every id that JSON can ask for, up to 2^53, is a valid question; SQLite's INTEGER has 64 bits anyway.
+for _table in SQLModel.metadata.tables.values():
+    for _column in _table.columns:
+        if isinstance(_column.type, Integer) and (_column.primary_key or _column.foreign_keys):
+            _column.type = BigInteger().with_variant(Integer, "sqlite")

@@ -1,7 +1,5 @@
 """What the commands share: settings, services, and words for the person at the terminal."""
 
-import logging
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -36,7 +34,7 @@ def build(settings: Settings, *, voice: bool = False) -> Any:
         services = build_services(settings, voice=voice)
         if voice:
             warm_up(services)
-    return services
+    return services.of(settings.owner)
 
 
 @contextmanager
@@ -52,9 +50,19 @@ def told_plainly(settings: Settings, status: int = 1) -> Iterator[None]:
     except (WeightsRefused, AppError) as error:
         fail(str(error), status)
     except SQLAlchemyError as error:
-        fail(f"The database {settings.database_url} cannot be used: {error}", status)
+        fail(f"The database {_without_password(settings.database_url)} cannot be used: {error}", status)
     except OSError as error:
         fail(f"{error.filename or settings.uploads_dir}: {error.strerror or error}", status)
+
+
+def _without_password(url: str) -> str:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(url).render_as_string()
+    except ArgumentError:
+        return url
 
 
 @contextmanager
@@ -69,9 +77,3 @@ def progress(label: str, total: int | None) -> Iterator[Callable[[], None]]:
 def fail(message: str, status: int = 1) -> NoReturn:
     err.print(message, markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(status)
-
-
-def set_up_logging(level: str) -> None:
-    logging.basicConfig(
-        stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
-    )

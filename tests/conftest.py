@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import csv
 import io
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,12 +26,16 @@ from app.dependencies import Models, assemble, load_models, prepare_successor
 from app.flows.model_mover import Prepare
 from app.flows.services import Services
 from app.main import create_app
+from app.postgres import is_postgres
 from app.services.embedded_encoder import EmbeddedEncoder
-from app.services.model_choice import choose_model
+from app.services.model_choice import ModelChoice, choose_model
 from app.settings import Settings
+from tests import postgres
+from tests.bucket import BucketServer
+from tests.postgres import Cluster
 
 DATA = Path(__file__).parent / "data"
-PHOTOS = DATA / "photos"
+PHOTOS = Path(__file__).parent.parent / "app" / "samples"
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
 BUSES = "coco_000000423617.jpg"
@@ -60,15 +65,40 @@ def encoder(models: Models) -> EmbeddedEncoder:
     return models.encoder
 
 
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Cluster]:
+    with postgres.server() as started:
+        yield started
+
+
+@pytest.fixture(autouse=postgres.ON_POSTGRES)
+def on_postgres(request: pytest.FixtureRequest, postgres_server: Cluster) -> Iterator[None]:
+    """This test's databases are in PostgreSQL, and gone afterwards; RECOLLECT_TEST_DATABASE=postgres: of all."""
+    if reason := request.node.get_closest_marker("sqlite"):
+        pytest.skip(f"SQLite only: {reason.args[0]}")
+    yield
+    postgres.drop_all()
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def database_url(tmp_path: Path) -> str:
+    """Of this test's database."""
+    return postgres.database_url(tmp_path)
+
+
+def settings_in(folder: Path, database_url: str = "") -> Settings:
     return Settings(
-        database_url=f"sqlite:///{tmp_path}/recollect.db",
-        uploads_dir=tmp_path / "uploads",
+        database_url=database_url or f"sqlite:///{folder}/recollect.db",
+        uploads_dir=folder / "uploads",
         index_poll_s=0.1,
         model="embedded",
         ocr=False,  # a second for each photo; its own tests switch it on
     )
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str) -> Settings:
+    return settings_in(tmp_path, database_url)
 
 
 @dataclass(frozen=True)
@@ -101,6 +131,15 @@ class Running:
         return results
 
 
+def app_client(settings: Settings, build: Callable[[Settings], Services], prepare: Prepare) -> TestClient:
+    return TestClient(
+        create_app(settings, build, prepare),
+        base_url="http://127.0.0.1:8000",
+        client=("127.0.0.1", 50000),
+        raise_server_exceptions=False,
+    )
+
+
 @pytest.fixture
 def start(models: Models, settings: Settings) -> Iterator[Callable[..., Running]]:
     """start(max_upload_bytes=…) runs an app on this test's database; again, it is the same library restarted."""
@@ -113,7 +152,9 @@ def start(models: Models, settings: Settings) -> Iterator[Callable[..., Running]
         ) -> Running:
             changed = settings.model_copy(update=changes)
             build = build or partial(assemble, models=models)
-            client = TestClient(create_app(changed, build, prepare), raise_server_exceptions=False)
+            client = app_client(changed, build, prepare)
+            if changed.admin_key:
+                client.headers["X-API-Key"] = changed.admin_key.get_secret_value()
             stack.enter_context(client)
             # FastAPI builds its routes at the first request, with warnings off for the whole process: two apps
             # that did so at once, each in its thread, would switch them on for each other.
@@ -128,19 +169,43 @@ def app(start: Callable[..., Running]) -> Running:
     return start()
 
 
+@pytest.fixture(scope="session")
+def uploaded(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the library that uploads of all test photos made; each test has a copy."""
+    folder = tmp_path_factory.mktemp("uploaded")
+    settings = settings_in(folder)
+    with app_client(settings, partial(assemble, models=models), prepare_successor) as client:
+        Running(client).upload_all()
+    return folder
+
+
 @pytest.fixture
-def library(app: Running) -> Running:
+def library(
+    request: pytest.FixtureRequest, settings: Settings, tmp_path: Path, start: Callable[..., Running]
+) -> Running:
     """An app with all test photos."""
-    app.upload_all()
-    return app
+    if is_postgres(settings.database_url):
+        app = start()
+        app.upload_all()
+        return app
+    shutil.copytree(request.getfixturevalue("uploaded"), tmp_path, dirs_exist_ok=True)
+    return start()
 
 
 @pytest.fixture
-def recollect(settings: Settings) -> Iterator[Callable[..., Result]]:
+def recollect(
+    settings: Settings, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Result]]:
     """recollect("check", "--fast") runs a command on this test's library, in this process.
 
     Further settings are given by their names in the environment.
     """
+
+    # Not a stand-in: the embedded model is loaded once for all tests, and three seconds faster for each command.
+    def load(settings: Settings, choice: ModelChoice, *, voice: bool = True) -> Models:
+        return models if choice.space == models.choice.space else load_models(settings, choice, voice=voice)
+
+    monkeypatch.setattr("app.dependencies.load_models", load)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
 
@@ -154,6 +219,17 @@ def recollect(settings: Settings) -> Iterator[Callable[..., Result]]:
     yield run
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BucketServer]:
+    """An S3-compatible server of its own, and AWS_… pointing at it."""
+    for module in ("obstore", "localbucket"):
+        pytest.importorskip(module)
+    with BucketServer(tmp_path / "buckets") as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        yield server
 
 
 @pytest.fixture(scope="session")

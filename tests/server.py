@@ -12,7 +12,20 @@ from pathlib import Path
 
 import httpx2
 
+from tests.postgres import database_url
+
 RECOLLECT = Path(sys.executable).with_name("recollect")
+
+# One client for all: each new one reads the system's certificates, for 50 ms. It lets go of connections before the
+# servers do, which is after five seconds.
+http = httpx2.Client(timeout=60, limits=httpx2.Limits(keepalive_expiry=2))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 class Server:
@@ -20,12 +33,10 @@ class Server:
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = os.environ | {
-            "RECOLLECT_DATABASE_URL": f"sqlite:///{folder}/recollect.db",
+            "RECOLLECT_DATABASE_URL": database_url(folder),
             "RECOLLECT_UPLOADS_DIR": str(folder / "uploads"),
             "RECOLLECT_MODEL": "embedded",
             "RECOLLECT_OCR": "false",  # a second of work for each photo, behind the test's back
@@ -45,7 +56,7 @@ class Server:
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log()
             try:
-                if httpx2.get(f"{self.url}/health/ready").status_code == 200:
+                if http.get(f"{self.url}/health/ready").status_code == 200:
                     return self
             except httpx2.TransportError:
                 time.sleep(0.1)

@@ -57,6 +57,12 @@ def test_refusals_have_one_shape(app: Running, method: str, path: str, status: i
     assert body["request_id"] == answer.headers["x-request-id"]
 
 
+def test_a_wrong_method_is_told_all_the_right_ones(app: Running) -> None:
+    assert app.client.put("/photo/1").headers["allow"] == "DELETE, GET, PATCH"
+    assert app.client.delete("/imports").headers["allow"] == "GET, POST"
+    assert app.client.post("/docs").headers["allow"] == "GET"
+
+
 class Failing(LocalPhotoStore):
     """Fails in a way that nobody foresaw."""
 

@@ -38,6 +38,7 @@ from training.synthetic import PromptTable, class_features
 
 ROOT = Path(__file__).parent.parent
 SHARED_PHOTOS = ROOT.parent / "shared" / "photos"
+SAMPLES = ROOT / "app" / "samples"
 WORDNET = Path(__file__).parent / "data" / "wordnet" / "data.noun.gz"
 GOLDEN_RETRIEVER, TABBY, CRANE_BIRD, CRANE_MACHINE, BURRITO = 207, 281, 134, 517, 965
 TRAINING_PHOTOS = 100
@@ -213,7 +214,7 @@ def test_views_show_what_they_say() -> None:
 
 
 def test_random_views_differ_from_each_other_and_come_again(image_tower: ImageTower) -> None:
-    paths = image_features.photos_below(Path(__file__).parent / "data" / "photos")[:1]
+    paths = image_features.photos_below(SAMPLES)[:1]
     names = ["squash", "random0", "random1"]
     first = image_features.image_features(image_tower, paths, names, seed=1)
     again = image_features.image_features(image_tower, paths, names, seed=1)
@@ -311,6 +312,7 @@ def test_a_class_without_a_name_is_refused(prompt_features: PromptFeatures) -> N
         class_directions(replace(prompt_features, kinds=("gloss",) * len(prompt_features.kinds)))
 
 
+@pytest.mark.stress
 def test_prototypes_are_recognised_as_their_class(classifier: Classifier, features: Path) -> None:
     photos = ImageFeatures.load(features / "images.safetensors").views["squash"]
     made = class_features(classifier, photos)
@@ -345,6 +347,7 @@ def test_recall_by_hand() -> None:
     assert evaluate.recall(similarities, torch.tensor([0, 1, 1, 2])) == {1: 50.0, 5: 100.0, 10: 100.0}
 
 
+@pytest.mark.stress
 def test_published_heads_have_their_published_recall(features: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate.main(HEADS_FILE, features / "images.safetensors", features / "texts.safetensors")
     said = capsys.readouterr().out
@@ -393,6 +396,7 @@ def trained(features: Path, prompt_features: PromptFeatures, tmp_path_factory: p
     return folder
 
 
+@pytest.mark.stress
 def test_exported_heads_have_the_published_names_and_shapes(trained: Path) -> None:
     def form(path: Path) -> dict[str, tuple[torch.dtype, torch.Size]]:
         return {name: (tensor.dtype, tensor.shape) for name, tensor in load_file(path).items()}
@@ -400,6 +404,7 @@ def test_exported_heads_have_the_published_names_and_shapes(trained: Path) -> No
     assert form(trained / "heads.safetensors") == form(HEADS_FILE)
 
 
+@pytest.mark.stress
 def test_training_lowers_both_losses(trained: Path) -> None:
     lines = (trained / "log.txt").read_text(encoding="utf-8").splitlines()
     losses = [[float(number) for number in re.findall(r"\d+\.\d+", line)] for line in lines]
@@ -416,6 +421,7 @@ def trained_part_alone(path: Path) -> Heads:
     return loaded
 
 
+@pytest.mark.stress
 def test_the_trained_part_finds_photos_it_saw_and_some_it_never_saw(
     trained: Path, features: Path, classifier: Classifier
 ) -> None:
@@ -428,6 +434,7 @@ def test_the_trained_part_finds_photos_it_saw_and_some_it_never_saw(
     assert evaluate.evaluate(loaded, classifier, unseen, texts)[5] > 30  # 9.4 by chance
 
 
+@pytest.mark.stress
 def test_the_service_loads_exported_heads_and_finds_photos_with_them(trained: Path, photos: Path) -> None:
     path = trained / "heads.safetensors"
     encoder = EmbeddedEncoder(heads_file=path, heads_sha256=file_sha256(path))
