@@ -55,10 +55,10 @@ def clip(found: Report) -> Chapter:
         "as many times as fast as transformers: "
         + ", ".join(f"{kind} {value:.2f}" for kind, value in gain.items())
         + "; ms each: "
-        + ", ".join(f"{name} {each['picture ×16']:.0f} and {each['text ×16']:.0f}" for name, each in ms.items())
-        + " (picture and text ×16)",
-        "ms a text, batches of 16",
-        {name: each["text ×16"] for name, each in ms.items()},
+        + ", ".join(f"{name} {each['picture ×64']:.1f} and {each['text ×1']:.1f}" for name, each in ms.items())
+        + " (picture ×64 and text ×1)",
+        "ms a picture, batches of 64",
+        {name: each["picture ×64"] for name, each in ms.items()},
         ("ours",),
     )
 

@@ -13,7 +13,7 @@ TIMEOUT_S = 30.0
 class Answer:
     status: int  # 0: none came
     seconds: float
-    headers: bytes = b""
+    headers: bytes  # in small letters; of none: why
 
 
 @dataclass
@@ -48,16 +48,26 @@ class Load:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 head = await self._exchange(path)
-        except (TimeoutError, OSError, EOFError):
-            return Answer(0, time.monotonic() - began)
+        except (TimeoutError, OSError, EOFError) as error:
+            return Answer(0, time.monotonic() - began, repr(error).encode())
         return Answer(int(head.split()[1]), time.monotonic() - began, head.lower())
 
     async def _exchange(self, path: str) -> bytes:
-        """The head of the answer."""
-        if self._free and not self._free[-1][0].at_eof():
-            reader, writer = self._free.pop()
-        else:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        """The head of the answer. Servers close connections that were free for long, perhaps just as they are used
+        again: whoever gets not a byte from such a one asks once more (RFC 9110, section 9.2.2)."""
+        while self._free:
+            connection = self._free.pop()
+            try:
+                return await self._answer(path, *connection)
+            except ConnectionError:
+                connection[1].close()
+            except asyncio.IncompleteReadError as error:
+                connection[1].close()
+                if error.partial:
+                    raise
+        return await self._answer(path, *await asyncio.open_connection("127.0.0.1", self.port))
+
+    async def _answer(self, path: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n\r\n".encode())
         head = await reader.readuntil(b"\r\n\r\n")
         length = head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]

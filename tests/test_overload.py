@@ -133,7 +133,7 @@ def test_four_times_what_can_be_answered(server: Server) -> None:
         f"refused, p95 {percentile(refused, 0.95):.3f} s; health p99 {percentile(course.healths, 0.99):.3f} s; "
         f"idle {percentile(course.idle, 0.5):.4f} s, after {percentile(course.after, 0.5):.4f} s"
     )
-    assert len(answered) + len(refused) == len(course.flood), told
+    assert [answer.headers for answer in course.flood if answer.status not in (200, 503)] == [], told
     assert percentile(answered, 0.95) < 4, told
     assert percentile(refused, 0.5) < 0.1, told
     assert percentile(course.healths, 0.9) < 1, told

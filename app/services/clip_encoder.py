@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from app.services.interfaces import Vectors
 from app.services.model_choice import PREPROCESSING
+from app.services.packed_layers import pack
 from app.services.vectors import finite
 from app.services.weight_files import WeightsRefused
 
@@ -33,7 +34,8 @@ class OpenClipEncoder:
     ) -> None:
         """trained_with: open_clip's own entry for these weights (mean, std, quick_gelu, …); empty if unknown.
 
-        dtype is the image tower's; the text tower computes in float32, for its few tokens are no work.
+        dtype is that of the image tower, and on the CPU of the text tower's products: half precision halves the
+        weights to read, which is what a few tokens cost.
         Raises: WeightsRefused when the weights do not fit; never a model with random weights.
         """
         from open_clip.transform import PreprocessCfg, image_transform_v2
@@ -48,6 +50,7 @@ class OpenClipEncoder:
         except Exception as error:  # open_clip asserts, torch and the tokenizers raise kinds of their own
             raise WeightsRefused(f"{weights.name} cannot be used as {architecture}: {error}") from error
         self._model.visual.to(dtype)
+        pack(self._model, dtype)
         self._dtype = dtype
         preprocessing = PreprocessCfg(**self._model.visual.preprocess_cfg)
         self.image_size = max(preprocessing.input_size[1:])

@@ -1,0 +1,102 @@
+"""Dense layers whose weights lie as oneDNN's kernels read them.
+
+PyTorch hands its kernels plain matrices, which they arrange anew in every call: for a lone picture or text, whose
+few rows are little work, this costs about as much as the products. Here it is done once. benchmarks/bench_clip.py
+"""
+
+import platform
+from collections.abc import Iterator
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_ROWS = 64  # for which oneDNN chooses the layout; the products are right, and fast, for any number
+_SHORT = 64  # tokens
+
+
+def pack(model: nn.Module, dtype: torch.dtype) -> None:
+    """Every dense layer and self-attention inside `model`, in place; its products are in `dtype` from then on.
+
+    What comes in and goes out keeps its own type. The model can be run, but neither trained nor saved after that.
+    Nothing is changed where oneDNN has no such kernels.
+    """
+    if not _has_kernels(dtype):
+        return
+    for parent, name, layer in list(_layers(model)):
+        if type(layer) is nn.Linear and layer.weight.device.type == "cpu":
+            setattr(parent, name, PackedLinear(layer.weight, layer.bias, dtype))
+        elif isinstance(layer, nn.MultiheadAttention) and _of_itself(layer):
+            setattr(parent, name, PackedAttention(layer, dtype))
+
+
+class PackedLinear(nn.Linear):
+    """Weights (out, in) and a bias (out) or none: (…, in) → (…, out); an nn.Linear to those who ask."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
+        nn.Module.__init__(self)
+        self.out_features, self.in_features = weight.shape
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype), _ROWS)
+        self._bias, self._dtype = None if bias is None else bias.detach().to(dtype), dtype
+        self.weight = nn.Parameter(
+            weight.new_empty(0, dtype=dtype), requires_grad=False
+        )  # models ask for its type
+
+    def forward(self, x: Tensor) -> Tensor:
+        product = torch.ops.mkldnn._linear_pointwise(x.to(self._dtype), self._packed, self._bias, "none", [], "")
+        return cast(Tensor, product.to(x.dtype))
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, {self._dtype}"
+
+
+class PackedAttention(nn.Module):
+    """nn.MultiheadAttention of a sequence with itself, (n, tokens, dim) → the same."""
+
+    def __init__(self, layer: nn.MultiheadAttention, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.heads, self.dtype = layer.num_heads, dtype
+        self.qkv = PackedLinear(cast(Tensor, layer.in_proj_weight), layer.in_proj_bias, dtype)
+        self.mixed = PackedLinear(layer.out_proj.weight, layer.out_proj.bias, dtype)
+
+    def forward(self, x: Tensor, *_: Tensor, attn_mask: Tensor | None = None, **__: Any) -> tuple[Tensor, None]:
+        """As the original's: query, key and value, all of which are `x`; its answer, and no weights."""
+        n, tokens, dim = x.shape
+        shape = n, tokens, 3, self.heads, dim // self.heads
+        q, k, v = self.qkv(x.to(self.dtype)).view(shape).permute(2, 0, 3, 1, 4)
+        mixed = attended(q, k, v, None if attn_mask is None else attn_mask.to(self.dtype))
+        return self.mixed(mixed.transpose(1, 2).reshape(n, tokens, dim)).to(x.dtype), None
+
+
+def attended(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """softmax(q kᵀ / √size + mask) v of (n, heads, tokens, size), as scaled_dot_product_attention.
+
+    For batches of short sequences in bfloat16 that takes twice as long as its parts one by one (torch 2.15, AMX).
+    """
+    n, _, tokens, size = q.shape
+    if q.dtype is not torch.bfloat16 or n == 1 or tokens > _SHORT:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    scores = (q @ k.transpose(-1, -2)).mul_(size**-0.5)
+    if mask is not None:
+        scores += mask
+    return scores.softmax(dim=-1) @ v
+
+
+def _has_kernels(dtype: torch.dtype) -> bool:
+    if platform.machine() not in ("x86_64", "AMD64") or not torch._C._has_mkldnn:
+        return False
+    return dtype is torch.float32 or (dtype is torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
+    """Each module inside, with its parent and its name there; what is inside an attention belongs to that."""
+    for name, child in model.named_children():
+        yield model, name, child
+        if not isinstance(child, nn.MultiheadAttention):
+            yield from _layers(child)
+
+
+def _of_itself(layer: nn.MultiheadAttention) -> bool:
+    """Query, key and value come from one matrix, and sequences are the second dimension."""
+    return layer.in_proj_weight is not None and layer.batch_first and layer.in_proj_weight.device.type == "cpu"

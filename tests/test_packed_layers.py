@@ -1,0 +1,89 @@
+"""Packed layers against PyTorch's own, with the same weights."""
+
+import copy
+import platform
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from app.services.packed_layers import PackedAttention, PackedLinear, attended, pack
+
+X86 = platform.machine() in ("x86_64", "AMD64")
+BFLOAT16 = X86 and torch._C._has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+DTYPES = [
+    torch.float32,
+    pytest.param(torch.bfloat16, marks=pytest.mark.skipif(not BFLOAT16, reason="no bfloat16 on this processor")),
+]
+pytestmark = pytest.mark.skipif(not X86, reason="packed on x86 alone")
+
+
+class Both(nn.Module):
+    """A self-attention and a dense layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(64, 4, batch_first=True)
+        self.after = nn.Sequential(nn.Linear(64, 96), nn.GELU(), nn.Linear(96, 32, bias=False))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        made: Tensor = self.after(self.attention(x, x, x, need_weights=False, attn_mask=mask)[0])
+        return made
+
+
+def causal(tokens: int) -> Tensor:
+    return torch.full((tokens, tokens), float("-inf")).triu(1)
+
+
+def cosine(one: Tensor, other: Tensor) -> float:
+    return float(nn.functional.cosine_similarity(one.flatten().double(), other.flatten().double(), dim=0))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 5])
+@pytest.mark.parametrize("tokens", [1, 11, 50, 130])
+@pytest.mark.parametrize("masked", [False, True])
+@torch.inference_mode()
+def test_the_same_as_before(dtype: torch.dtype, n: int, tokens: int, masked: bool) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(tokens)
+        model, x = Both().eval(), torch.randn(n, tokens, 64)
+    packed = copy.deepcopy(model)
+    pack(packed, dtype)
+    mask = causal(tokens) if masked else None
+    expected, found = model(x, mask), packed(x, mask)
+    assert found.dtype is torch.float32
+    if dtype is torch.float32:
+        assert torch.allclose(found, expected, atol=1e-5)
+    else:
+        assert cosine(found, expected) > 0.9999
+
+
+def test_nothing_is_left_out() -> None:
+    model = Both()
+    pack(model, torch.float32)
+    assert isinstance(model.attention, PackedAttention)
+    assert [type(layer) for layer in model.after] == [PackedLinear, nn.GELU, PackedLinear]
+
+
+def test_what_has_no_kernels_stays_as_it_is() -> None:
+    model = Both()
+    pack(model, torch.float64)
+    assert isinstance(model.attention, nn.MultiheadAttention)
+    assert isinstance(model.after[0], nn.Linear)
+
+
+def test_attention_between_two_sequences_is_not_packed() -> None:
+    model = nn.ModuleList([nn.MultiheadAttention(64, 4, kdim=32, vdim=32, batch_first=True)])
+    pack(model, torch.float32)
+    assert isinstance(model[0], nn.MultiheadAttention)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@torch.inference_mode()
+def test_short_sequences_in_bfloat16_attend_alike(masked: bool) -> None:
+    q, k, v = torch.randn(3, 4, 2, 50, 16).bfloat16()
+    mask = causal(50) if masked else None
+    exact = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask)
+    assert cosine(attended(q, k, v, None if mask is None else mask.bfloat16()), exact) > 0.9999
