@@ -23,6 +23,7 @@ from app.services.photo_store import INCOMING, MARK
 from app.settings import Settings
 from app.tables import Embedding, Photo, original_path
 from tests.conftest import BUSES, DOG, PHOTOS, PIZZA, SKIER, Running, picture_bytes
+from tests.postgres import ON_POSTGRES
 
 Recollect = Callable[..., Result]
 CELL_COUNT_OFFSET = 3  # in the header of a b-tree page of SQLite
@@ -108,11 +109,16 @@ def test_repair_mends_what_it_can_and_leaves_the_rest_to_a_person(library: Runni
     # The service itself leaves no vector without its photo.
     with services.database.engine.connect() as connection:
         connection.exec_driver_sql("ROLLBACK")
-        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+        connection.exec_driver_sql(
+            "SET session_replication_role = replica" if ON_POSTGRES else "PRAGMA foreign_keys=OFF"
+        )
         connection.exec_driver_sql(
             "INSERT INTO embeddings (photo_id, space, vector) SELECT 9999, space, vector FROM embeddings LIMIT 1"
         )
-        connection.exec_driver_sql("PRAGMA foreign_keys=ON")
+        connection.exec_driver_sql(
+            "SET session_replication_role = origin" if ON_POSTGRES else "PRAGMA foreign_keys=ON"
+        )
+        connection.commit()
 
     found = {Kind.MISSING: 1, Kind.ALTERED: 1, Kind.STRAY: 3, Kind.ORPHAN_THUMBNAIL: 1}
     vectors = {Kind.NO_VECTOR: 1, Kind.ORPHAN_VECTOR: 1}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from sqlalchemy import text
-from sqlmodel import select
+from sqlmodel import col, delete, insert, select, update
 
 from app.database import Database
 from app.flows.live_index import CHUNK_ROWS, LiveIndex
@@ -14,7 +14,7 @@ from app.flows.reindex import count_missing, fill_missing
 from app.services.faiss_index import FaissIndex
 from app.services.interfaces import Ids, Vectors
 from app.settings import Settings
-from app.tables import Embedding, original_path
+from app.tables import Embedding, Photo, original_path
 from tests.conftest import BUSES, DOG, PIZZA, Running
 
 Start = Callable[..., Running]
@@ -112,13 +112,11 @@ def many(settings: Settings) -> tuple[Database, Vectors]:
 
 
 def store(database: Database, vectors: Vectors, space: str = "mine", category: Callable[[int], str] = str) -> None:
-    photos = """INSERT INTO photos
-        (id, owner, filename, category, tags, suggested_tags, created_at, updated_at, status)
-        VALUES (?, 'default', '', ?, '[]', '[]', '2026-01-01', '2026-01-01', 'ready')"""
+    photos = [{"id": i + 1, "filename": "", "category": category(i)} for i in range(len(vectors))]
+    rows = [{"photo_id": i + 1, "space": space, "vector": vector} for i, vector in enumerate(vectors)]
     with database.engine.begin() as connection:
-        connection.exec_driver_sql(photos, [(i + 1, category(i)) for i in range(len(vectors))])
-        rows = [(i + 1, space, vector.tobytes()) for i, vector in enumerate(vectors)]
-        connection.exec_driver_sql("INSERT INTO embeddings (photo_id, space, vector) VALUES (?, ?, ?)", rows)
+        connection.execute(insert(Photo), photos)
+        connection.execute(insert(Embedding), rows)
 
 
 def assert_holds_exactly(index: FaissIndex, vectors: Vectors, rows: Ids) -> None:
@@ -126,7 +124,6 @@ def assert_holds_exactly(index: FaissIndex, vectors: Vectors, rows: Ids) -> None
     assert index.holds(rows + 1, vectors[rows]).all()
 
 
-@pytest.mark.sqlite("rows put in by its own driver")
 def test_rebuilding_from_several_pieces(many: tuple[Database, Vectors]) -> None:
     database, vectors = many
     index = FaissIndex(DIM)
@@ -135,7 +132,6 @@ def test_rebuilding_from_several_pieces(many: tuple[Database, Vectors]) -> None:
     assert LiveIndex(database, lambda _: FaissIndex(DIM), "another", 1.0).rebuild() == 0
 
 
-@pytest.mark.sqlite("rows put in by its own driver")
 def test_reconciling_thousands(many: tuple[Database, Vectors]) -> None:
     """What others deleted goes, what is missing comes back, whatever else is there stays."""
     database, vectors = many
@@ -143,16 +139,15 @@ def test_reconciling_thousands(many: tuple[Database, Vectors]) -> None:
     live_index = LiveIndex(database, lambda _: index, "mine", 1.0)
     live_index.rebuild()
     with database.engine.begin() as connection:
-        connection.exec_driver_sql("DELETE FROM photos WHERE id % 3 = 0")
+        connection.execute(delete(Photo).where(col(Photo.id) % 3 == 0))
     live_index.forget(range(1, 4000))
     live_index.reconcile()
     assert_holds_exactly(index, vectors, np.array([i for i in range(MANY) if (i + 1) % 3]))
 
 
-@pytest.mark.sqlite("rows put in by its own driver")
 def test_a_vector_of_another_length_is_refused(many: tuple[Database, Vectors]) -> None:
-    database, _ = many
+    database, vectors = many
     with database.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE embeddings SET vector = x'0000803f' WHERE id = 7")
+        connection.execute(update(Embedding).where(col(Embedding.id) == 7).values(vector=vectors[0][:1]))
     with pytest.raises(ValueError, match="reshape"):
         LiveIndex(database, lambda _: FaissIndex(DIM), "mine", 1.0).rebuild()

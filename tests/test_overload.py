@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psutil
 import pytest
 
 from app.admission import AT_WORK
@@ -105,19 +106,26 @@ class Course:
     flood: list[Answer]
     healths: list[Answer]
     after: list[Answer]
+    growth: float  # of the memory, in the flood: 0.1 is a tenth
 
 
 async def flooded(server: Server, seconds: float) -> Course:
     load, words, health = Load(server.port), queries(1), (f"/health?{number}" for number in count())
     idle = await load.by_clients(words, 1, 5)
-    per_s = len(await load.by_clients(words, 8, 5)) / 5
+    per_s, before = len(await load.by_clients(words, 8, 5)) / 5, memory(server)
     flood, healths = await asyncio.gather(
         load.at_rate(words, 4 * per_s, seconds), load.at_rate(health, 5, seconds)
     )
     await asyncio.sleep(10)
     after = await load.by_clients(words, 1, 5)
     load.close()
-    return Course(idle, per_s, flood, healths, after)
+    return Course(idle, per_s, flood, healths, after, memory(server) / before - 1)
+
+
+def memory(server: Server) -> int:
+    assert server.process is not None
+    resident: int = psutil.Process(server.process.pid).memory_info().rss
+    return resident
 
 
 @pytest.mark.stress
@@ -140,6 +148,7 @@ def test_four_times_what_can_be_answered(server: Server) -> None:
     assert percentile(course.after, 0.5) < 1.5 * percentile(course.idle, 0.5) + 0.01, told
     assert all(b"retry-after: 1\r\n" in answer.headers for answer in refused)
     assert {answer.status for answer in course.healths} == {200}
+    assert course.growth < 0.1
 
 
 @pytest.mark.stress

@@ -1,13 +1,13 @@
 """Gives photos of older versions what newer ones get when they come in: hash, placeholder, names of the place."""
 
 import logging
-import threading
 from dataclasses import asdict
 from typing import Any
 
 from sqlmodel import and_, col, func, or_, select, update
 
 from app.errors import AppError
+from app.flows.background import Background
 from app.flows.services import Services, Serving
 from app.services.looks import Look, look_of
 from app.services.places import PlaceName, name_place
@@ -18,7 +18,6 @@ logger = logging.getLogger(__name__)
 
 BATCH = 16  # photos a commit, some 5 ms each from a thumbnail that is there
 PAUSE_S = 0.2  # between two, so that searches and uploads hardly notice
-RETRY_S = 10.0  # after a database that is locked or missing for a while
 
 WITHOUT_LOOK = (col(Photo.sha256).is_not(None), col(Photo.phash).is_(None))
 # Far from everything there is no name, and each start finds that again.
@@ -32,43 +31,26 @@ def count_without_look(services: Services, owner: str) -> int:
         return session.exec(wanted).one()
 
 
-class LookFiller:
+class LookFiller(Background):
     """A thread that goes through the library once, newest first, and ends; what it cannot read it passes over."""
 
+    name, retry_s = "look-filler", 10.0
+
     def __init__(self, serving: Serving) -> None:
+        super().__init__()
         self._serving = serving
-        self._stop = threading.Event()
         self._below: int | None = None  # the photos from here on have been tried
-        self._thread = threading.Thread(target=self._run, name="look-filler", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        """What is missing is left to the next start."""
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        pause = 0.0
-        while not self._stop.wait(pause):
-            try:
-                if not self._step():
-                    return
-                pause = PAUSE_S
-            except Exception:
-                logger.exception("Could not fill in hashes and places; trying again in %g s.", RETRY_S)
-                pause = RETRY_S
-
-    def _step(self) -> bool:
-        """One batch; False: there was none left."""
+    def _step(self) -> float | None:
+        """One batch."""
         with self._serving.use() as services:
             photos = _unfilled(services, self._below)
             found = {photo.id: self._missing(services, photo) for photo in photos if photo.id}
             _store(services, found)
-        if photos:
-            self._below = photos[-1].id
-        return bool(photos)
+        if not photos:
+            return None
+        self._below = photos[-1].id
+        return PAUSE_S
 
     def _missing(self, services: Services, photo: Photo) -> dict[str, Any]:
         """The columns that can be filled; none if time is up."""

@@ -1,11 +1,11 @@
 """Moves a library to another model while searches go on: load, fill, warm up, switch in one step."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 
 from app.flows import model_changes
+from app.flows.background import Background
 from app.flows.model_changes import Claim
 from app.flows.reindex import count_missing, count_ready, fill_missing
 from app.flows.services import Services, Serving
@@ -57,39 +57,28 @@ def fill_space(services: Services, claim: Claim, should_stop: Callable[[], bool]
     return True
 
 
-class ModelMover:
+class ModelMover(Background):
     """The background work of a server: fills missing vectors, and makes the changes that are asked for."""
 
+    name, retry_s = "model-mover", POLL_S
+
     def __init__(self, serving: Serving, prepare: Prepare) -> None:
+        super().__init__(first_after_s=POLL_S)
         self._serving = serving
         self._prepare = prepare
         self._database = serving.current.database
         self._remote = serving.current.remote_encoder is not None  # then RECOLLECT_MODEL counts elsewhere
         self._setting = serving.current.settings.model
-        self._stop = threading.Event()
         self._refused: tuple[int | None, float] | None = None  # a change that failed, and when to try it again
         self._auto_at = self._fill_at = 0.0  # monotonic s
         self._unreadable = 0  # photos without a vector in the present space after the last filling
-        self._thread = threading.Thread(target=self._run, name="model-mover", daemon=True)
 
     def start(self) -> None:
         if not self._remote:
             model_changes.note_setting(self._database, self._setting, self._serving.current.model_choice)
-        self._thread.start()
+        super().start()
 
-    def close(self) -> None:
-        """A change under way is left to the next start."""
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(POLL_S):
-            try:
-                self._step()
-            except Exception:  # a database that is locked or missing for a while must not end the thread
-                logger.exception("Could not look for a change of model; trying again.")
-
-    def _step(self) -> None:
+    def _step(self) -> float:
         now = time.monotonic()
         if self._setting == AUTO and not self._remote and now >= self._auto_at:
             self._auto_at = now + AUTO_POLL_S
@@ -99,6 +88,7 @@ class ModelMover:
         elif now >= self._fill_at:
             self._fill_present()
             self._fill_at = now + FILL_POLL_S
+        return POLL_S
 
     def _fill_present(self) -> None:
         """What is known to be unreadable is not read again and again."""

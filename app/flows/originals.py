@@ -2,7 +2,6 @@
 
 import logging
 import sqlite3
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +10,7 @@ from sqlmodel import col, func, select
 
 from app.database import Database
 from app.errors import StorageMissing
+from app.flows.background import Background
 from app.flows.services import Services, Serving
 from app.services.interfaces import PhotoStore
 from app.services.photo_store import MARK
@@ -47,28 +47,19 @@ def mend(services: Services) -> None:
         logger.info("original %s of an upload or deletion that was cut short: settled", sha256)
 
 
-class Mender:
+class Mender(Background):
     """A thread that goes on mending: another process may have died, and its notes are held for a while yet."""
 
+    name, retry_s = "mender", MEND_POLL_S
+
     def __init__(self, serving: Serving) -> None:
+        super().__init__(first_after_s=MEND_POLL_S)
         self._serving = serving
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="mender", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(MEND_POLL_S):
-            try:
-                with self._serving.use() as services:
-                    mend(services)
-            except Exception as error:  # a database or a bucket that does not answer for a while
-                logger.warning("not mended: %s", error)
+    def _step(self) -> float:
+        with self._serving.use() as services:
+            mend(services)
+        return MEND_POLL_S
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import threading
 from sqlmodel import col, func, select, update
 
 from app.errors import AppError, StorageMissing
+from app.flows.background import Background
 from app.flows.services import Services, Serving
 from app.services.interfaces import TextRecogniser
 from app.services.ocr import LONG_SIDE
@@ -17,7 +18,6 @@ from app.telemetry import StepTimer
 logger = logging.getLogger(__name__)
 
 POLL_S = 1.0  # how often to look for new photos, and whether they are still coming in
-RETRY_S = 10.0  # after a database that is locked, or a disk that is not mounted
 NICENESS = 19  # a second of work for each photo must not be felt by who searches
 
 UNREAD = (col(Photo.sha256).is_not(None), col(Photo.ocr_text).is_(None))  # as in the index ix_photos_unread
@@ -30,55 +30,44 @@ def count_unread(services: Services, owner: str | None = None) -> int:
         return session.exec(unread if owner is None else unread.where(Photo.owner == owner)).one()
 
 
-class TextReader:
+class TextReader(Background):
     """A thread that reads one photo after another, the newest first, from its original: small text needs it.
 
     While photos come in it waits, for they would come in half as fast. What it cannot read it passes over until
     the next start.
     """
 
+    name, retry_s = "text-reader", 10.0
+
     def __init__(self, serving: Serving) -> None:
+        super().__init__()
         self._serving = serving
-        self._stop = threading.Event()
         self._unreadable: set[int] = set()
         self._size = 0  # of the library, when last looked at
-        self._thread = threading.Thread(target=self._run, name="text-reader", daemon=True)
 
     def start(self) -> None:
         """Does nothing if text is not to be read here, or cannot be."""
         if self._serving.current.ocr:
-            self._thread.start()
-
-    def close(self) -> None:
-        """The photo at hand is still read, which takes a second; the others are left to the next start."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+            super().start()
 
     def _run(self) -> None:
         if sys.platform == "linux":  # elsewhere it would be the whole process
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
-        pause = 0.0
-        while not self._stop.wait(pause):
-            try:
-                pause = 0.0 if self._step() else POLL_S
-            except Exception:
-                logger.exception("Text in pictures could not be read; trying again in %g s.", RETRY_S)
-                pause = RETRY_S
+        super()._run()
 
-    def _step(self) -> bool:
-        """One photo; False: there is nothing to do now."""
+    def _step(self) -> float:
+        """One photo, which takes a second."""
         with self._serving.use() as services:
             photo = None if self._is_growing(services) else self._next(services)
             if photo is None or services.ocr is None:
-                return False
+                return POLL_S
             photo_id, sha256 = photo
             text = self._read(services, services.ocr, sha256)
             if text is None:
                 self._unreadable.add(photo_id)
             else:
                 _store(services, photo_id, text)
-        return True
+        return 0.0
 
     def _is_growing(self, services: Services) -> bool:
         before, self._size = self._size, len(services.live_index)

@@ -1,12 +1,13 @@
 """Before anybody is served, and every minute from then on: every model used once."""
 
 import logging
-import threading
 import time
 
 import numpy as np
 from PIL import Image
 
+from app.errors import Overloaded
+from app.flows.background import Background
 from app.flows.library_names import library_names
 from app.flows.services import Services, Serving
 from app.services.looks import look_of
@@ -42,29 +43,25 @@ def warm_names(services: Services) -> None:
             library_names(session, owner, NAMES_KEPT_S)
 
 
-class KeepWarm:
+class KeepWarm(Background):
     """A thread that goes on warming what serves: after a quiet hour the system has given its memory to others."""
 
+    name = "keep-warm"
+
     def __init__(self, serving: Serving, interval_s: float) -> None:
+        super().__init__(first_after_s=interval_s)
         self._serving = serving
-        self._interval_s = interval_s
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="keep-warm", daemon=True)
+        self._interval_s = self.retry_s = interval_s
 
     def start(self) -> None:
         """Does nothing if the interval is 0."""
         if self._interval_s:
-            self._thread.start()
+            super().start()
 
-    def close(self) -> None:
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._interval_s):
-            try:
-                with self._serving.use() as services:
-                    warm_up(services)
-            except Exception as error:  # too busy to need it, or a worker that /health tells about
-                logger.info("not warmed: %s", error)
+    def _step(self) -> float:
+        try:
+            with self._serving.use() as services:
+                warm_up(services)
+        except Overloaded as error:  # too busy to need it
+            logger.info("not warmed: %s", error)
+        return self._interval_s

@@ -34,10 +34,10 @@ async def get_liveness() -> Liveness:
 @router.get("/health/ready", response_model=Readiness, responses=problem_responses(503))
 def get_readiness(services: PublicServicesDep, request: Request) -> Readiness | Response:
     """200 once the first search would be a warm one, and while every worker lives."""
-    health = status.health(services, ready=request.app.state.ready, version=__version__)
-    if health.ready:
+    problems = status.stopped(services)
+    if request.app.state.ready and not problems:
         return Readiness(ready=True)
-    reasons = "; ".join(health.problems) or "still starting"
+    reasons = "; ".join(problems) or "still starting"
     return problem(request, 503, "not-ready", "Not ready", reasons, headers={"Retry-After": "1"})
 
 
