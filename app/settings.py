@@ -126,7 +126,7 @@ class Settings(BaseSettings):
     )
 
     keep_warm_s: float = Field(
-        60, ge=0, le=3600, description="How often the models are used once, so that they stay in memory; 0: never."
+        15, ge=0, le=3600, description="How often a search is rehearsed, so that the next is a warm one; 0: never."
     )
 
     resumable_ttl_s: float = Field(

@@ -65,9 +65,9 @@ class _Info(Collector):
 
 
 class StepTimer:
-    """Times the named steps of one request: `with timer("decode"): …`."""
+    """Times the named steps of one request: `with timer("decode"): …`. Without telemetry, for itself alone."""
 
-    def __init__(self, telemetry: Telemetry) -> None:
+    def __init__(self, telemetry: Telemetry | None) -> None:
         self._telemetry = telemetry
         self._started = time.perf_counter()
         self.ms: dict[str, float] = {}
@@ -76,12 +76,13 @@ class StepTimer:
     def __call__(self, step: str) -> Iterator[None]:
         started = time.perf_counter()
         try:
-            with self._telemetry.span(step):
+            with self._telemetry.span(step) if self._telemetry else nullcontext():
                 yield
         finally:
             seconds = time.perf_counter() - started
             self.ms[step] = self.ms.get(step, 0.0) + seconds * 1000
-            self._telemetry.step_seconds.labels(step).observe(seconds)
+            if self._telemetry:
+                self._telemetry.step_seconds.labels(step).observe(seconds)
 
     @property
     def total_ms(self) -> float:

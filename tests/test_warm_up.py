@@ -63,3 +63,17 @@ def test_with_no_interval_they_are_used_once(
     app = start(build, keep_warm_s=0)
     app.client.get("/search", params={"q": "a dog"})
     assert counted.asked == ["warm-up", "a dog"]
+
+
+def test_what_is_searched_to_stay_warm_is_counted_nowhere(
+    start: Start, build: Callable[[Settings], Services], counted: Counted
+) -> None:
+    app = start(build, keep_warm_s=0.02)
+    app.upload_all()
+    counted.asked.clear()
+    assert eventually(lambda: len(counted.asked) > 3)
+    assert app.client.get("/stats").json()["queries"]["total"] == 0
+    assert 'recollect_step_seconds_count{step="rank"}' not in app.client.get("/metrics").text
+    app.search("a dog")
+    assert app.client.get("/stats").json()["queries"]["total"] == 1
+    assert 'recollect_step_seconds_count{step="rank"} 1.0' in app.client.get("/metrics").text

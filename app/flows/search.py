@@ -24,12 +24,14 @@ from app.flows.rerank import rerank
 from app.flows.services import Services
 from app.search_schemas import Crop, MixedTerm, SearchOptions
 from app.services.audio import decode_audio
-from app.services.interfaces import Transcript
+from app.services.interfaces import Transcript, Vectors
 from app.services.relevance import MATCH, QueryForm
 from app.tables import Photo, QueryKind, SearchQuery, utc_now
 from app.telemetry import StepTimer
 
 logger = logging.getLogger(__name__)
+
+REHEARSED = 20  # results
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,16 @@ def search_mixed(
     return _answer(services, QueryKind.MIXED, question, scope, timer)
 
 
-def _answer(services: Services, kind: QueryKind, question: Question, scope: Scope, timer: StepTimer) -> Answer:
+def rehearse(services: Services, text: str, vector: Vectors) -> None:
+    """A search by words that is told to nobody, for the next one to be a warm one; vector: of `text`, (dim,)."""
+    question = ask(text, [Part(vector)], PhotoFilter(), text)
+    _found(replace(services, reranker=None), question, Scope(REHEARSED), StepTimer(None))
+
+
+def _found(
+    services: Services, question: Question, scope: Scope, timer: StepTimer
+) -> tuple[list[Ranked], list[Hit]]:
+    """All that may be paged through, and the first page."""
     question = replace(question, filter=replace(question.filter, owner=services.owner))
     depth = max(scope.k, services.settings.max_results if scope.options.paged else 0)
     candidates = find_candidates(services, question, depth * services.settings.ranking_overfetch, timer)
@@ -138,7 +149,11 @@ def _answer(services: Services, kind: QueryKind, question: Question, scope: Scop
     with timer("arrange"):
         ranked = arrange(services, ranked, scope.options)[:depth]
     with timer("database"):
-        results = with_photos(services, ranked[: scope.k])
+        return ranked, with_photos(services, ranked[: scope.k])
+
+
+def _answer(services: Services, kind: QueryKind, question: Question, scope: Scope, timer: StepTimer) -> Answer:
+    ranked, results = _found(services, question, scope, timer)
     with timer("log"):
         query_id = _log(services, kind, question.text, len(results), timer.total_ms)
         matched = any(item.candidate.relevance >= MATCH for item in ranked)

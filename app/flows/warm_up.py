@@ -1,4 +1,4 @@
-"""Before anybody is served, and every minute from then on: every model used once."""
+"""Before anybody is served, and again and again from then on: every model used once, and a search rehearsed."""
 
 import logging
 import time
@@ -9,6 +9,7 @@ from PIL import Image
 from app.errors import Overloaded
 from app.flows.background import Background
 from app.flows.library_names import library_names
+from app.flows.search import rehearse
 from app.flows.services import Services, Serving
 from app.services.looks import look_of
 
@@ -26,11 +27,9 @@ def warm_up(services: Services) -> None:
         raise RuntimeError(f"The encoder gives {image.shape} for a picture and {words.shape} for a text.")
     services.tagger.suggest(image)
     look_of(picture)
-    with services.database.read() as session:
-        for owner in services.live_index.owners():
-            services.voted_queries.alike(session, "warm-up", words[0], owner)
-            services.of(owner).index.search(words, 1)
-            services.of(owner).index.search(np.concatenate([image, words]), 1)
+    for owner in services.live_index.owners():
+        rehearse(services.of(owner), "warm-up", words[0])
+        services.of(owner).index.search(np.concatenate([image, words]), 1)
     if services.reranker:
         services.reranker.match("warm-up", [picture], time.monotonic() + services.settings.inference_timeout_s)
     warm_names(services)
