@@ -88,6 +88,11 @@ def search_words(page: Page, words: str) -> None:
     search_box(page).fill(words)
     search_box(page).press("Enter")
     expect(page.locator("#heading")).to_have_text(f"“{words}”")
+    answered(page)
+
+
+def answered(page: Page) -> None:
+    """Waits for the answer to what was asked last: the heading and the address change before it comes."""
     expect(page.locator("#status")).to_contain_text(ANSWERED)
 
 

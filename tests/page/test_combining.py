@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 from playwright.sync_api import Page, expect
 
 from tests.conftest import PIZZA
-from tests.page.browser import ANSWERED, HORSES, LAPTOP, Watched, names, search_box, search_words
+from tests.page.browser import HORSES, LAPTOP, Watched, answered, names, search_box, search_words
 from tests.server import http
 
 
@@ -25,6 +25,7 @@ def id_of(server: str, name: str) -> int:
 
 def combine_with(page: Page, name: str) -> None:
     page.locator(".card", has_text=name).get_by_role("button", name="Combine with").click()
+    answered(page)
 
 
 def test_words_and_a_photo_are_asked_for_together(web: Watched) -> None:
@@ -61,7 +62,7 @@ def test_a_weight_is_set_by_keyboard_and_kept_in_the_link(web: Watched, photos: 
     expect(page.locator(".part output").first).to_have_text("× 3")
     expect(page).to_have_url(re.compile("%22weight%22%3A3%7D"))
     expect(slider).to_be_focused()
-    expect(page.locator("#status")).to_contain_text(ANSWERED)
+    answered(page)
     before = names(page)
 
     page.goto("about:blank")
@@ -104,7 +105,7 @@ def test_a_picture_of_this_device_cannot_be_in_a_link_and_the_page_says_so(
 def test_a_part_of_a_query_picture_is_asked_with(web: Watched, photos: dict[str, Path]) -> None:
     page = web.page
     page.locator("#query-picture").set_input_files(photos[LAPTOP])
-    expect(page.locator("#status")).to_contain_text(ANSWERED)
+    answered(page)
     page.get_by_role("button", name="Search with a part of this picture").click()
     frame = page.get_by_role("group", name="Frame:")
     expect(frame).to_be_focused()
@@ -115,7 +116,7 @@ def test_a_part_of_a_query_picture_is_asked_with(web: Watched, photos: dict[str,
     )
     with page.expect_request(lambda request: "crop=0.23%2C0.25%2C0.5%2C0.52" in request.url):
         page.get_by_role("button", name="Search this part").click()
-    expect(page.locator("#status")).to_contain_text(ANSWERED)
+    answered(page)
     expect(page.locator("#asked-with")).to_have_class("cropped")
 
 

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Route, expect
 
 from tests.conftest import PIZZA
-from tests.page.browser import ANSWERED, HORSES, LAPTOP, Watched, drop, names, search_box, search_words
+from tests.page.browser import HORSES, LAPTOP, Watched, answered, drop, names, search_box, search_words
 from tests.server import http
 
 
@@ -31,7 +31,7 @@ def test_words_find_the_right_photo_first(web: Watched, words: str, expected: st
 def test_a_picture_finds_itself_first(web: Watched, photos: dict[str, Path]) -> None:
     web.page.locator("#query-picture").set_input_files(photos[LAPTOP])
 
-    expect(web.page.locator("#status")).to_contain_text(ANSWERED)
+    answered(web.page)
     assert names(web.page)[0] == LAPTOP
     expect(web.page.locator("#asked-with")).to_be_visible()
 

@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from tests.conftest import PIZZA
 from tests.page.axe import grave_findings
-from tests.page.browser import ANSWER_MS, ANSWERED, HORSES, LAPTOP, Watched
+from tests.page.browser import ANSWER_MS, HORSES, LAPTOP, Watched, answered
 from tests.server import http
 
 SUGGESTED = {
@@ -26,7 +26,7 @@ def test_sample_photos_are_loaded_and_found_by_what_is_suggested(empty_page: Wat
     assert links.all_inner_texts() == [*SUGGESTED]
     for words, filename in SUGGESTED.items():
         page.get_by_role("link", name=words).click()
-        expect(page.locator("#status")).to_contain_text(ANSWERED)
+        answered(page)
         first = page.locator(".card").first.get_attribute("data-id")
         assert http.get(f"{empty_page.address}/photo/{first}").json()["filename"] == filename
         page.go_back()

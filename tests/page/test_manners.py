@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.page.axe import grave_findings
-from tests.page.browser import ANSWERED, HORSES, Watched, names, search_box, search_words
+from tests.page.browser import HORSES, Watched, answered, names, search_box, search_words
 
 
 def test_the_keyboard_is_enough(web: Watched, photos: dict[str, Path]) -> None:
@@ -15,7 +15,7 @@ def test_the_keyboard_is_enough(web: Watched, photos: dict[str, Path]) -> None:
     expect(search_box(page)).to_be_focused()
     page.keyboard.type("horses on the beach")
     page.keyboard.press("Enter")
-    expect(page.locator("#status")).to_contain_text(ANSWERED)
+    answered(page)
 
     page.locator(".card .open").first.focus()
     page.keyboard.press("Enter")

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.conftest import PIZZA
-from tests.page.browser import HORSES, LAPTOP, Watched, names, search_box, search_words
+from tests.page.browser import HORSES, LAPTOP, Watched, answered, names, search_box, search_words
 from tests.server import http
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -98,6 +98,7 @@ def test_a_link_holds_words_filters_and_order(described: dict[str, int], web: Wa
     expect(page.locator("#status")).to_contain_text("latest added")
     page.get_by_role("combobox", name="Order").select_option("Best first")
     expect(page).to_have_url(re.compile(r"wine&tags_all=summer\+trip$"))
+    answered(page)
     assert names(page)[0] == PIZZA
     page.go_back()
     expect(page.get_by_role("combobox", name="Order")).to_have_value("added")
