@@ -78,13 +78,19 @@ def test_answers_are_as_described(case: schemathesis.Case[Any], server: Server) 
 
 @pytest.mark.stress
 @many.parametrize()
-@settings(SAME_EVERY_TIME, max_examples=100)
+@settings(SAME_EVERY_TIME, max_examples=500)
 def test_many_answers_are_as_described(case: schemathesis.Case[Any], server: Server) -> None:
     check_answer(case, server)
 
 
-@pytest.mark.soak
-@many.parametrize()
-@settings(SAME_EVERY_TIME, max_examples=500)
-def test_very_many_answers_are_as_described(case: schemathesis.Case[Any], server: Server) -> None:
-    check_answer(case, server)
+def test_every_json_body_may_turn_out_to_be_none() -> None:
+    """Bytes that are no UTF-8 are refused before validation; generated cases hold such bytes only by chance."""
+    paths = create_app(Settings()).openapi()["paths"]
+    answers = {
+        f"{method} {path}": operation["responses"].keys()
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+        if "application/json" in operation.get("requestBody", {}).get("content", {})
+    }
+    assert "post /session" in answers
+    assert [name for name, responses in answers.items() if "400" not in responses] == []

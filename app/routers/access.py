@@ -19,7 +19,7 @@ def list_keys(services: ServicesDep) -> Keys:
     return Keys(keys=[KeyOut.model_validate(row, from_attributes=True) for row in services.access.all()])
 
 
-@router.post("/keys", status_code=201, responses=problem_responses(409, 422))
+@router.post("/keys", status_code=201, responses=problem_responses(400, 409, 422))
 def make_key(services: ServicesDep, wanted: KeyIn) -> KeyMade:
     """A new access key, which is shown only now."""
     row, token = services.access.make(wanted.name, wanted.owner, wanted.scopes)
@@ -46,7 +46,7 @@ def get_session(request: Request, caller: CallerDep) -> SessionOut:
     )
 
 
-@router.post("/session", status_code=204, responses=problem_responses(401, 422, 429))
+@router.post("/session", status_code=204, responses=problem_responses(400, 401, 422, 429))
 def sign_in(services: PublicServicesDep, request: Request, response: Response, given: SessionIn) -> None:
     """Sign this browser in with an access key: it gets a cookie in its place."""
     cookie = services.access.sign_in(given.key.get_secret_value())
