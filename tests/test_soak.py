@@ -25,9 +25,7 @@ MB = 2**20
 
 class Sample(NamedTuple):
     minutes: float
-    memory_mb: (
-        float  # without pages of files: rare words touch more and more of the vocabulary's, and that has an end
-    )
+    memory_mb: float  # without pages of files: rare words touch more and more of the vocabulary's, to its end
     open_files: int
     threads: int
     wal_mb: float
