@@ -3,23 +3,16 @@
 Run: python -m benchmarks.bench_evaluate [--photos ../shared/photos]; the same as `recollect evaluate`
 """
 
-import argparse
-from pathlib import Path
-
 from app.cli_evaluate import evaluated, show
 from app.flows.evaluation import comparison, read_questions, report
 from app.settings import Settings
 from benchmarks import results
-
-ROOT = Path(__file__).parent.parent
+from benchmarks.photo_folder import chosen_folder
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--photos", type=Path, default=ROOT.parent / "shared" / "photos")
-    photos: Path = parser.parse_args().photos
-    if not photos.is_dir():
-        print(f"skipped: {photos}, with images/ and captions.csv, is not here")
+    photos = chosen_folder(__doc__)
+    if photos is None:
         return
     questions = read_questions(photos / "captions.csv")
     settings = Settings(model="embedded")

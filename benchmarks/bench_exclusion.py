@@ -10,10 +10,8 @@ Compared are the plain sum and sums after taking each kind's mean away, where te
     python -m benchmarks.bench_exclusion --photos ../shared/photos
 """
 
-import argparse
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +23,8 @@ from app.services.query_vector import combined
 from app.services.relevance import Relevance
 from app.services.tagger import closure, encoded_texts
 from benchmarks import results
-from benchmarks.captioned_photos import FOLDER, CaptionedPhotos, interval, load, relevance_of
+from benchmarks.captioned_photos import CaptionedPhotos, interval, load, relevance_of
+from benchmarks.photo_folder import chosen_folder
 
 LEAST_BOTH, LEAST_ONE = 3, 5
 MOST_SHARE = 2 / 3  # of the photos that show B
@@ -38,11 +37,8 @@ Flags = NDArray[np.bool_]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--photos", type=Path, default=FOLDER)
-    folder: Path = parser.parse_args().photos
-    if not folder.is_dir():
-        print(f"skipped: {folder}, with images/ and captions.csv, is not here")
+    folder = chosen_folder(__doc__)
+    if folder is None:
         return
     encoder = EmbeddedEncoder()
     photos = load(encoder, folder)

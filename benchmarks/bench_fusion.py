@@ -8,7 +8,6 @@ should do.
     python -m benchmarks.bench_fusion --photos ../shared/photos
 """
 
-import argparse
 import csv
 import tempfile
 from collections.abc import Callable
@@ -27,7 +26,8 @@ from app.services.embedded_encoder import EmbeddedEncoder
 from app.services.interfaces import Scores
 from app.tables import Photo
 from benchmarks import results
-from benchmarks.bench_tags import ROOT, encode
+from benchmarks.bench_tags import encode
+from benchmarks.photo_folder import chosen_folder
 
 CAPTIONS = 5
 SHARES = (0.0, 0.3, 1.0)  # of the photos have a caption
@@ -43,11 +43,8 @@ Fusion = Callable[[Scores, Scores, float], Combined]  # cosines and text scores,
 
 def main() -> None:
     """Print a table, and write results/fusion.json."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--photos", type=Path, default=ROOT.parent / "shared" / "photos")
-    photos: Path = parser.parse_args().photos
-    if not photos.is_dir():
-        print(f"skipped: {photos}, with images/ and captions.csv, is not here")
+    photos = chosen_folder(__doc__)
+    if photos is None:
         return
     captions = read_captions(photos / "captions.csv")
     encoder = EmbeddedEncoder()

@@ -9,11 +9,9 @@ on one half, and its gain is measured on the other.
     python -m benchmarks.bench_learning --photos ../shared/photos
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +26,8 @@ from app.services.interfaces import ImageTextEncoder, Vectors
 from app.services.relevance import Relevance
 from app.services.tagger import encoded_texts
 from benchmarks import results
-from benchmarks.captioned_photos import CAPTIONS, FOLDER, CaptionedPhotos, interval, load, relevance_of
+from benchmarks.captioned_photos import CAPTIONS, CaptionedPhotos, interval, load, relevance_of
+from benchmarks.photo_folder import chosen_folder
 
 LEAST, MOST_SHARE = 8, 0.25
 NOT_ASKED = (
@@ -62,11 +61,8 @@ class Asked:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--photos", type=Path, default=FOLDER)
-    folder: Path = parser.parse_args().photos
-    if not folder.is_dir():
-        print(f"skipped: {folder}, with images/ and captions.csv, is not here")
+    folder = chosen_folder(__doc__)
+    if folder is None:
         return
     encoder = EmbeddedEncoder()
     photos = load(encoder, folder)

@@ -16,7 +16,6 @@ compared, by single results; for words it is by "does anything match?", which a 
     python -m benchmarks.bench_relevance --photos ../shared/photos
 """
 
-import argparse
 import io
 import time
 from collections.abc import Callable
@@ -35,7 +34,8 @@ from app.services.interfaces import ImageTextEncoder, Vectors
 from app.services.relevance import MATCH, MIDDLE, SLOPE, QueryForm, Relevance
 from app.services.tagger import encoded_texts
 from benchmarks import results
-from benchmarks.captioned_photos import CAPTIONS, FOLDER, CaptionedPhotos, Grades, interval, load, relevance_of
+from benchmarks.captioned_photos import CAPTIONS, CaptionedPhotos, Grades, interval, load, relevance_of
+from benchmarks.photo_folder import chosen_folder
 
 SPLITS = 40
 SHOWN = 10  # results of a query
@@ -93,11 +93,8 @@ class Shown:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--photos", type=Path, default=FOLDER)
-    folder: Path = parser.parse_args().photos
-    if not folder.is_dir():
-        print(f"skipped: {folder}, with images/ and captions.csv, is not here")
+    folder = chosen_folder(__doc__)
+    if folder is None:
         return
     encoder = EmbeddedEncoder()
     photos = load(encoder, folder)

@@ -7,7 +7,6 @@ a field still counts as `bathroom`, so it is also a little too kind.
     python -m benchmarks.bench_tags --photos ../shared/photos
 """
 
-import argparse
 import csv
 import re
 from collections import defaultdict
@@ -22,6 +21,7 @@ from app.services.embedded_encoder import EmbeddedEncoder
 from app.services.interfaces import ImageTextEncoder, Scores, Vectors
 from app.services.tagger import Concept, Tagger, closure, concept_vectors, softmax
 from benchmarks import results
+from benchmarks.photo_folder import chosen_folder
 
 ROOT = Path(__file__).parent.parent
 VOCABULARY = ROOT / "app" / "weights" / "tag_vocabulary.csv"
@@ -121,11 +121,8 @@ Row = dict[str, float]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--photos", type=Path, default=ROOT.parent / "shared" / "photos")
-    photos: Path = parser.parse_args().photos
-    if not photos.is_dir():
-        print(f"skipped: {photos}, with images/ and captions.csv, is not here")
+    photos = chosen_folder(__doc__)
+    if photos is None:
         return
     encoder = EmbeddedEncoder()
     tagger = Tagger(encoder, VOCABULARY, min_probability=0, max_count=MAX_COUNT)

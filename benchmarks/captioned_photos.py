@@ -20,8 +20,8 @@ from app.services.interfaces import ImageTextEncoder, Vectors
 from app.services.relevance import Relevance
 from app.services.tagger import Concept, closure, encoded_texts, read_vocabulary
 from benchmarks.bench_tags import Flags, encode, plain_words, right_tags
+from benchmarks.photo_folder import FOLDER
 
-FOLDER = Path(__file__).parent.parent.parent / "shared" / "photos"
 CAPTIONS = 5  # of each photo
 
 Grades = NDArray[np.float32]
