@@ -22,6 +22,7 @@ from app.dependencies import build_services
 from app.flows.services import Services
 from app.flows.source_import import Ended, Options, SourceImport
 from app.flows.warm_up import warm_up
+from app.services.inference_thread import available_cores
 from app.settings import Settings
 from benchmarks import results
 
@@ -41,27 +42,32 @@ def main(count: int) -> None:
         )
         warm_up(services)
         services.serving.switch(services)
-        rates = measure_rates(services, Path(folder), count)
+        rates, busy = measure_rates(services, Path(folder), count)
         large = measure_large(services)
         services.close()
     share = statistics.median(done / limit for done, limit in rates)
     print(f"import {statistics.median(done for done, _ in rates):.1f} photos/s, encoder alone ", end="")
     print(f"{statistics.median(limit for _, limit in rates):.1f} photos/s: {share:.0%} of the limit")
+    print(f"{busy:.0%} of the cores are busy meanwhile")
     print(f"12 megapixels: decode {large['decode_ms']:.0f} ms (whole: {large['whole_ms']:.0f} ms), ", end="")
     print(f"encode {large['encode_ms']:.0f} ms")
-    results.write("import", {"rates": rates, "share": share, "large": large}, ["torch", "pillow"])
+    results.write("import", {"rates": rates, "share": share, "busy": busy, "large": large}, ["torch", "pillow"])
 
 
-def measure_rates(services: Services, folder: Path, count: int) -> list[tuple[float, float]]:
-    """Photos a second: of an import, and of the encoder alone; measured in turn."""
+def measure_rates(services: Services, folder: Path, count: int) -> tuple[list[tuple[float, float]], float]:
+    """Photos a second, of an import and of the encoder alone, measured in turn; and the share of the cores that
+    imports keep busy: where it is near 1, only less work could make them faster, not less waiting."""
     images = [services.decode(path.read_bytes()).image for path in sorted(PHOTOS.glob("*.jpg"))]
-    rates = []
+    rates, busy = [], []
     for number in range(ROUNDS):
         limit = len(images) * 4 / seconds(lambda: [services.encoder.encode_images(images) for _ in range(4)])
         source = folder / f"round {number}"
         write_photos(source, count, seed=number)
-        rates.append((count / seconds(lambda s=source: run_import(services, s)), limit))  # type: ignore[misc]
-    return rates
+        before = time.process_time()
+        took = seconds(lambda s=source: run_import(services, s))  # type: ignore[misc]
+        rates.append((count / took, limit))
+        busy.append((time.process_time() - before) / took / available_cores())
+    return rates, statistics.median(busy)
 
 
 def run_import(services: Services, source: Path) -> None:

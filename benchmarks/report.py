@@ -68,7 +68,8 @@ def imports(found: Report) -> Chapter:
     large = found["large"]
     return Chapter(
         "How near does an import come to the encoder alone, and what does a photo of 12 megapixels cost?",
-        f"{done:.0f} of {limit:.0f} photos a second ({found['share']:.0%}); 12 megapixels: decoded in "
+        f"{done:.0f} of {limit:.0f} photos a second ({found['share']:.0%}), with {found['busy']:.0%} of the cores "
+        "busy; 12 megapixels: decoded in "
         f"{large['decode_ms']:.0f} ms (whole: {large['whole_ms']:.0f}), encoded in {large['encode_ms']:.0f}",
         "photos a second",
         {"import": done, "encoder alone": limit},

@@ -49,6 +49,9 @@ class StandIn:
 
     space, dim, device, image_size, logit_scale = "stand-in", 16, "cpu", 32, 1.0
 
+    def fitted(self, image: Image.Image) -> Image.Image:
+        return image
+
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         return np.stack([self._vector(image.tobytes()) for image in images])
 

@@ -102,6 +102,7 @@ def directly(weights: Path, images: list[Image.Image], **options: Any) -> tuple[
             {"image_interpolation": "bilinear", "image_resize_mode": "squash"},
             id="squashed, not cropped",
         ),
+        pytest.param({"resize_mode": "longest"}, {"image_resize_mode": "longest"}, id="padded, not cropped"),
     ],
 )
 def test_equals_a_direct_call(
@@ -109,7 +110,10 @@ def test_equals_a_direct_call(
 ) -> None:
     encoder = made_from(weights, **trained_with)
     expected_images, expected_texts = directly(weights, images, **options)
-    assert np.abs(encoder.encode_images(images) - expected_images).max() < 1e-5
+    fitted = [encoder.fitted(image) for image in images]
+    assert {image.size for image in fitted} == {(encoder.image_size, encoder.image_size)}
+    for pictures in (images, fitted):
+        assert np.abs(encoder.encode_images(pictures) - expected_images).max() < 1e-5
     assert np.abs(encoder.encode_texts(TEXTS) - expected_texts).max() < 1e-5
 
 

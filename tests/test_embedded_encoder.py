@@ -131,6 +131,14 @@ def test_vectors_are_unit_float32(encoder: EmbeddedEncoder, pictures: dict[str, 
     assert_unit(encoder.encode_images([]), 0)
 
 
+def test_a_picture_may_be_fitted_before(encoder: EmbeddedEncoder, pictures: dict[str, Vectors]) -> None:
+    for name, vector in list(pictures.items())[:4]:
+        with Image.open(PHOTOS / name) as image:
+            fitted = encoder.fitted(image)
+        assert fitted.size == (encoder.image_size, encoder.image_size)
+        assert np.allclose(encoder.encode_images([fitted])[0], vector, atol=1e-5)
+
+
 def test_one_input_alone_gives_the_same_as_in_a_batch(
     encoder: EmbeddedEncoder, pictures: dict[str, Vectors]
 ) -> None:

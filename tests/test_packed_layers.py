@@ -64,7 +64,22 @@ def test_nothing_is_left_out() -> None:
     model = Both()
     pack(model, torch.float32)
     assert isinstance(model.attention, PackedAttention)
-    assert [type(layer) for layer in model.after] == [PackedLinear, nn.GELU, PackedLinear]
+    assert [type(layer) for layer in model.after] == [PackedLinear, nn.Identity, PackedLinear]
+
+
+@pytest.mark.parametrize("activation", [nn.GELU(), nn.GELU("tanh"), nn.SiLU()], ids=repr)
+@torch.inference_mode()
+def test_only_the_exact_gelu_becomes_a_part_of_the_layer(activation: nn.Module) -> None:
+    model, x = nn.Sequential(nn.Linear(64, 96), activation, activation).eval(), torch.randn(5, 64)
+    packed = copy.deepcopy(model)
+    pack(packed, torch.float32)
+    exact = activation.extra_repr() == "approximate='none'"
+    assert [type(layer) for layer in packed] == [
+        PackedLinear,
+        nn.Identity if exact else type(activation),
+        type(activation),
+    ]
+    assert torch.allclose(packed(x), model(x), atol=1e-5)
 
 
 def test_what_has_no_kernels_stays_as_it_is() -> None:
@@ -85,5 +100,5 @@ def test_attention_between_two_sequences_is_not_packed() -> None:
 def test_short_sequences_in_bfloat16_attend_alike(masked: bool) -> None:
     q, k, v = torch.randn(3, 4, 2, 50, 16).bfloat16()
     mask = causal(50) if masked else None
-    exact = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask)
+    exact = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask, scale=1.0)
     assert cosine(attended(q, k, v, None if mask is None else mask.bfloat16()), exact) > 0.9999

@@ -77,7 +77,7 @@ class Counting:
     def __init__(self, encoder: EmbeddedEncoder) -> None:
         self.space, self.dim, self.device = encoder.space, encoder.dim, encoder.device
         self.image_size, self.logit_scale = encoder.image_size, encoder.logit_scale
-        self.encode_images = encoder.encode_images
+        self.fitted, self.encode_images = encoder.fitted, encoder.encode_images
         self._encoder = encoder
         self.texts: list[str] = []
 

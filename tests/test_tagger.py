@@ -49,6 +49,9 @@ class CountingEncoder:
         self.inputs = 0
         self._encoder = encoder
 
+    def fitted(self, image: Image.Image) -> Image.Image:
+        return self._encoder.fitted(image)
+
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         self.inputs += len(images)
         return self._encoder.encode_images(images)

@@ -67,7 +67,7 @@ def _encode(tower: ImageTower, paths: Iterable[Path], views: Iterable[str]) -> d
     photos = [_upright(path) for path in paths]
     encoded = {}
     for name in views:
-        pixels = torch.stack([tower.pixels(view(photo, name)) for photo in photos])
+        pixels = tower.pixels([view(photo, name) for photo in photos])
         encoded[name] = tower.features(pixels)[0].cpu()
     return encoded
 

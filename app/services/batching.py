@@ -178,6 +178,7 @@ class BatchedEncoder:
     ) -> None:
         self.space, self.dim, self.device = encoder.space, encoder.dim, encoder.device
         self.logit_scale, self.image_size = encoder.logit_scale, encoder.image_size
+        self._encoder = encoder
         self._text_cache: LRUCache[str, Vectors] = LRUCache(text_cache_size)
         self._text_cache_lock = threading.Lock()
         self.shared: TextVectors | None = None
@@ -202,9 +203,16 @@ class BatchedEncoder:
     def workers(self) -> tuple[MicroBatcher[Image.Image, Vectors], MicroBatcher[str, Vectors]]:
         return self.images, self.texts
 
+    def fitted(self, image: Image.Image) -> Image.Image:
+        """See ImageTextEncoder."""
+        return self._encoder.fitted(image)
+
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
-        """(len(images), dim). Raises: Overloaded, EncoderFailed."""
-        return self._stack(self.images.run(images))
+        """(len(images), dim). Raises: Overloaded, EncoderFailed.
+
+        The thread of the caller scales them: otherwise the other cores would wait for it, picture by picture.
+        """
+        return self._stack(self.images.run([self.fitted(image) for image in images]))
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """(len(texts), dim). Raises: Overloaded, EncoderFailed."""

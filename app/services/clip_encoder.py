@@ -1,6 +1,6 @@
 """Any CLIP or SigLIP model of open_clip, from weights that are on this machine."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -54,16 +54,20 @@ class OpenClipEncoder:
         self._dtype = dtype
         preprocessing = PreprocessCfg(**self._model.visual.preprocess_cfg)
         self.image_size = max(preprocessing.input_size[1:])
-        self._preprocess = image_transform_v2(preprocessing, is_train=False)
+        self._fit, self._as_pixels = _halves(image_transform_v2(preprocessing, is_train=False))
         self.logit_scale = float(self._model.logit_scale.detach().exp())
         self.dim = self.encode_texts(["a photo"]).shape[1]
+
+    def fitted(self, image: Image.Image) -> Image.Image:
+        """As open_clip scales and cuts pictures for this model: image_size px, RGB."""
+        return cast(Image.Image, self._fit(image))
 
     @torch.inference_mode()
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Unit vectors, float32, (len(images), dim). Raises: EncoderFailed (NaN)."""
         if not images:
             return np.empty((0, self.dim), np.float32)
-        pixels = torch.stack([self._preprocess(image) for image in images]).to(self.device)
+        pixels = torch.stack([self._as_pixels(self.fitted(image)) for image in images]).to(self.device)
         return finite(F.normalize(self._model.encode_image(pixels.to(self._dtype)).float(), dim=-1))
 
     @torch.inference_mode()
@@ -105,6 +109,15 @@ def _answers_at_the_end_of_text(model: Any) -> bool:
         and model.attn_mask is not None
         and isinstance(model.text_projection, nn.Parameter)
     )
+
+
+def _halves(preprocess: Any) -> tuple[Callable[[Image.Image], Any], Callable[[Image.Image], Tensor]]:
+    """What open_clip does with a picture before and after it turns into numbers."""
+    from torchvision.transforms import Compose, ToTensor
+
+    steps = preprocess.transforms
+    middle = next(i for i, step in enumerate(steps) if isinstance(step, ToTensor))
+    return Compose(steps[:middle]), Compose(steps[middle:])
 
 
 def _load(architecture: str, weights: Path, device: str, trained_with: Mapping[str, Any]) -> Any:

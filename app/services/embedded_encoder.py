@@ -75,10 +75,10 @@ class ImageTower:
         self.device = device
         self.model = EfficientNetLite2.of(published).to(device).to(memory_format=torch.channels_last)
 
-    def pixels(self, image: Image.Image) -> Tensor:
-        """(3, 260, 260) in −1..1: squashed, not cropped, so that nothing at the edge is lost."""
-        small = image.convert("RGB").resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
-        return torch.from_numpy(np.array(small)).permute(2, 0, 1).float().div(127.5).sub(1.0)
+    def pixels(self, images: Sequence[Image.Image]) -> Tensor:
+        """(n, 3, 260, 260) in −1..1."""
+        values = torch.from_numpy(np.stack([np.asarray(fitted(image)) for image in images]))
+        return values.permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
 
     @torch.inference_mode()
     def features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,6 +86,11 @@ class ImageTower:
         batch = pixels.to(self.device).contiguous(memory_format=torch.channels_last)
         pooled, logits = self.model(batch)
         return pooled, logits
+
+
+def fitted(image: Image.Image) -> Image.Image:
+    """(260, 260) px, RGB: squashed, not cropped, so that nothing at the edge is lost."""
+    return image.convert("RGB").resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
 
 
 class TextTower:
@@ -136,13 +141,16 @@ class EmbeddedEncoder:
     def _text_tower(self) -> TextTower:
         return TextTower(self.device)
 
+    def fitted(self, image: Image.Image) -> Image.Image:
+        """See fitted."""
+        return fitted(image)
+
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Unit vectors, float32, (len(images), 512). Raises: EncoderFailed (out of memory, NaN)."""
         if not images:
             return np.empty((0, self.dim), np.float32)
         with torch.inference_mode():
-            pixels = torch.stack([self._image_tower.pixels(image) for image in images])
-            return finite(self._heads.image(*self._image_tower.features(pixels)))
+            return finite(self._heads.image(*self._image_tower.features(self._image_tower.pixels(images))))
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, float32, (len(texts), 512). Raises: EncoderFailed (out of memory, NaN)."""

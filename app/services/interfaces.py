@@ -25,6 +25,13 @@ class ImageTextEncoder(Protocol):
     image_size: int  # px of the side to which pictures are scaled
     logit_scale: float  # the trained factor on cosines before a softmax (Radford et al. 2021, section 2.3)
 
+    def fitted(self, image: Image.Image) -> Image.Image:
+        """Scaled and cut as encode_images does it first, for whoever wants that done in another thread.
+
+        Its vector is that of the whole picture.
+        """
+        ...
+
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Unit vectors, float32, (len(images), dim), for upright RGB pictures. Raises: EncoderFailed."""
         ...

@@ -26,25 +26,32 @@ def pack(model: nn.Module, dtype: torch.dtype) -> None:
         return
     for parent, name, layer in list(_layers(model)):
         if type(layer) is nn.Linear and layer.weight.device.type == "cpu":
-            setattr(parent, name, PackedLinear(layer.weight, layer.bias, dtype))
+            gelu = _gelu_after(parent, name)
+            if gelu:
+                setattr(parent, gelu, nn.Identity())
+            setattr(parent, name, PackedLinear(layer.weight, layer.bias, dtype, gelu=bool(gelu)))
         elif isinstance(layer, nn.MultiheadAttention) and _of_itself(layer):
             setattr(parent, name, PackedAttention(layer, dtype))
 
 
 class PackedLinear(nn.Linear):
-    """Weights (out, in) and a bias (out) or none: (…, in) → (…, out); an nn.Linear to those who ask."""
+    """Weights (out, in) and a bias (out) or none: (…, in) → (…, out); an nn.Linear to those who ask.
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
+    With `gelu` that function of the products, made while they are still in the processor's cache.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, *, gelu: bool = False) -> None:
         nn.Module.__init__(self)
         self.out_features, self.in_features = weight.shape
         self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype), _ROWS)
         self._bias, self._dtype = None if bias is None else bias.detach().to(dtype), dtype
+        self._after: tuple[str, list[float], str] = ("gelu", [], "none") if gelu else ("none", [], "")
         self.weight = nn.Parameter(
             weight.new_empty(0, dtype=dtype), requires_grad=False
         )  # models ask for its type
 
     def forward(self, x: Tensor) -> Tensor:
-        product = torch.ops.mkldnn._linear_pointwise(x.to(self._dtype), self._packed, self._bias, "none", [], "")
+        product = torch.ops.mkldnn._linear_pointwise(x.to(self._dtype), self._packed, self._bias, *self._after)
         return cast(Tensor, product.to(x.dtype))
 
     def extra_repr(self) -> str:
@@ -57,7 +64,11 @@ class PackedAttention(nn.Module):
     def __init__(self, layer: nn.MultiheadAttention, dtype: torch.dtype) -> None:
         super().__init__()
         self.heads, self.dtype = layer.num_heads, dtype
-        self.qkv = PackedLinear(cast(Tensor, layer.in_proj_weight), layer.in_proj_bias, dtype)
+        self.qkv = PackedLinear(
+            _query_scaled(cast(Tensor, layer.in_proj_weight), layer.num_heads),
+            None if layer.in_proj_bias is None else _query_scaled(layer.in_proj_bias, layer.num_heads),
+            dtype,
+        )
         self.mixed = PackedLinear(layer.out_proj.weight, layer.out_proj.bias, dtype)
 
     def forward(self, x: Tensor, *_: Tensor, attn_mask: Tensor | None = None, **__: Any) -> tuple[Tensor, None]:
@@ -70,17 +81,23 @@ class PackedAttention(nn.Module):
 
 
 def attended(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax(q kᵀ / √size + mask) v of (n, heads, tokens, size), as scaled_dot_product_attention.
+    """softmax(q kᵀ + mask) v of (n, heads, tokens, size), as scaled_dot_product_attention with a scale of 1.
 
     For batches of short sequences in bfloat16 that takes twice as long as its parts one by one (torch 2.15, AMX).
     """
-    n, _, tokens, size = q.shape
+    n, _, tokens, _ = q.shape
     if q.dtype is not torch.bfloat16 or n == 1 or tokens > _SHORT:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    scores = (q @ k.transpose(-1, -2)).mul_(size**-0.5)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
+    scores = q @ k.transpose(-1, -2)
     if mask is not None:
         scores += mask
     return scores.softmax(dim=-1) @ v
+
+
+def _query_scaled(joined: Tensor, heads: int) -> Tensor:
+    """The joined projections, (3 · dim, …), with 1 / √size in those of the query; exact in bfloat16 for 64."""
+    dim = len(joined) // 3
+    return torch.cat([joined[:dim] * (dim // heads) ** -0.5, joined[dim:]])
 
 
 def _has_kernels(dtype: torch.dtype) -> bool:
@@ -95,6 +112,19 @@ def _layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
         yield model, name, child
         if not isinstance(child, nn.MultiheadAttention):
             yield from _layers(child)
+
+
+def _gelu_after(parent: nn.Module, name: str) -> str | None:
+    """The name of the exact GELU that follows a layer of a sequence; other activations have no such kernel."""
+    if not isinstance(parent, nn.Sequential):
+        return None
+    names = list(dict(parent.named_children()))
+    following = names[names.index(name) + 1 :][:1]
+    return next((found for found in following if _is_exact_gelu(parent.get_submodule(found))), None)
+
+
+def _is_exact_gelu(layer: nn.Module) -> bool:
+    return type(layer) is nn.GELU and layer.approximate == "none"
 
 
 def _of_itself(layer: nn.MultiheadAttention) -> bool:

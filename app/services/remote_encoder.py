@@ -61,6 +61,10 @@ class RemoteEncoder:
         self.dim, self.device = facts.dim, facts.device
         self.image_size, self.logit_scale = facts.image_size, facts.logit_scale
 
+    def fitted(self, image: Image.Image) -> Image.Image:
+        """As it is: only where the model is, it is known what is cut away."""
+        return image
+
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Unit vectors, float32, (len(images), dim), for upright RGB pictures.
 
