@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from app.services.packed_layers import PackedAttention, PackedLinear, attended, pack
+from app.services.packed_layers import PackedAttention, PackedLinear, PackedPatches, attended, pack
 
 X86 = platform.machine() in ("x86_64", "AMD64")
 BFLOAT16 = X86 and torch._C._has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -80,6 +80,28 @@ def test_only_the_exact_gelu_becomes_a_part_of_the_layer(activation: nn.Module) 
         type(activation),
     ]
     assert torch.allclose(packed(x), model(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("high", "wide", "bias"), [(8, 8, False), (4, 2, True)])
+@torch.inference_mode()
+def test_patches_are_those_of_the_convolution(dtype: torch.dtype, high: int, wide: int, bias: bool) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 24, (high, wide), (high, wide), bias=bias))
+    x = torch.randn(5, 3, 35, 26)  # with a margin that fills no patch
+    packed = copy.deepcopy(model)
+    pack(packed, dtype)
+    assert isinstance(packed[0], PackedPatches)
+    assert packed(x).shape == model(x).shape
+    assert cosine(packed(x), model(x)) > (0.9999 if dtype is torch.bfloat16 else 1 - 1e-9)
+
+
+@pytest.mark.parametrize(
+    "options", [{"stride": 2}, {"stride": 4, "padding": 1}, {"stride": 4, "groups": 3}], ids=str
+)
+def test_other_convolutions_stay_as_they_are(options: dict[str, int]) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 24, 4, **options))  # type: ignore[arg-type]
+    pack(model, torch.float32)
+    assert type(model[0]) is nn.Conv2d
 
 
 def test_what_has_no_kernels_stays_as_it_is() -> None:
