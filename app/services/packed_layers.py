@@ -19,7 +19,7 @@ _SHORT = 64  # tokens
 def pack(model: nn.Module, dtype: torch.dtype) -> None:
     """Every dense layer, self-attention and cut into patches inside `model`, in place.
 
-    Their products are in `dtype` from then on; what comes in and goes out keeps its own type. The model can be run,
+    Their products are in `dtype` from then on; what comes in and goes out keeps its own type. The model can run,
     but neither trained nor saved after that. Nothing is changed where oneDNN has no such kernels.
     """
     if not _has_kernels(dtype):
