@@ -220,13 +220,19 @@ def hold(page: Page, pattern: str) -> None:
 
 
 def kept(page: Page, count: int) -> None:
-    """Waits until the browser's database has so many files."""
+    """Waits until the browser's database has so many files, and the digests of as many."""
     expect(page.locator("#uploads-list li[data-state=sending]").first).to_be_visible()
     page.wait_for_function(
         """(count) => new Promise((resolve) => {
             indexedDB.open("recollect-adding").onsuccess = ({ target }) => {
-                const files = target.result.transaction("files").objectStore("files").count();
-                files.onsuccess = () => { target.result.close(); resolve(files.result >= count); };
+                const stores = target.result.transaction(["files", "jobs"]);
+                const files = stores.objectStore("files").count();
+                const jobs = stores.objectStore("jobs").getAll();
+                stores.oncomplete = () => {
+                    const digests = jobs.result.filter((job) => job.sha256).length;
+                    target.result.close();
+                    resolve(Math.min(files.result, digests) >= count);
+                };
             };
         })""",
         arg=count,

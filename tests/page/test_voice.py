@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.conftest import DATA
 from tests.page.browser import ANSWER_MS, Launch, Watched, search_box, watched_page
@@ -131,14 +131,13 @@ def test_held_down_it_listens_until_it_is_let_go(noisy: Watched) -> None:
     expect(page.locator("#status.error")).to_contain_text("speech", timeout=ANSWER_MS)  # the server: a hum is none
 
 
-def test_a_computer_without_a_microphone_is_told(browser: Browser, library: str) -> None:
+def test_a_computer_without_a_microphone_is_told(web: Watched) -> None:
     """Chromium always pretends to have one here, so its answer is replaced by the one that others get."""
-    with watched_page(browser, library) as web:
-        web.page.evaluate(
-            """() => {
-                const none = new DOMException("none", "NotFoundError");
-                navigator.mediaDevices.getUserMedia = () => Promise.reject(none);
-            }"""
-        )
-        web.page.get_by_role("button", name="Search by voice").press("Enter")
-        expect(web.page.locator("#status.error")).to_have_text("No microphone was found on this device.")
+    web.page.evaluate(
+        """() => {
+            const none = new DOMException("none", "NotFoundError");
+            navigator.mediaDevices.getUserMedia = () => Promise.reject(none);
+        }"""
+    )
+    web.page.get_by_role("button", name="Search by voice").press("Enter")
+    expect(web.page.locator("#status.error")).to_have_text("No microphone was found on this device.")
