@@ -68,7 +68,7 @@ def watched_page(browser: Browser, address: str) -> Iterator[Watched]:
     with browser.new_context() as context:
         watched = Watched(context.new_page(), address)
         watched.page.goto(address)
-        expect(watched.page.locator("body")).to_have_attribute("aria-busy", "false")  # its answer overwrites others
+        expect(watched.page.locator("body")).to_have_attribute("aria-busy", "false")  # its answer hides others
         yield watched
     assert watched.problems == [], watched.problems
 
