@@ -82,6 +82,15 @@ def test_only_the_exact_gelu_becomes_a_part_of_the_layer(activation: nn.Module) 
     assert torch.allclose(packed(x), model(x), atol=1e-5)
 
 
+@torch.inference_mode()
+def test_a_layer_that_stands_there_twice_keeps_its_place() -> None:
+    dense, x = nn.Linear(16, 16), torch.randn(5, 16)
+    model = nn.Sequential(dense, dense, nn.GELU()).eval()
+    packed = copy.deepcopy(model)
+    pack(packed, torch.float32)
+    assert torch.allclose(packed(x), model(x), atol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("high", "wide", "bias"), [(8, 8, False), (4, 2, True)])
 @torch.inference_mode()

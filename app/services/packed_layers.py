@@ -6,6 +6,7 @@ few rows are little work, this costs about as much as the products. Here it is d
 
 import platform
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -144,15 +145,12 @@ def _cuts_patches(layer: nn.Conv2d) -> bool:
 
 def _gelu_after(parent: nn.Module, name: str) -> str | None:
     """The name of the exact GELU that follows a layer of a sequence; other activations have no such kernel."""
-    if not isinstance(parent, nn.Sequential):
-        return None
-    names = list(dict(parent.named_children()))
-    following = names[names.index(name) + 1 :][:1]
-    return next((found for found in following if _is_exact_gelu(parent.get_submodule(found))), None)
-
-
-def _is_exact_gelu(layer: nn.Module) -> bool:
-    return type(layer) is nn.GELU and layer.approximate == "none"
+    if isinstance(parent, nn.Sequential):
+        # Not named_children(), which leaves out a layer that stands there twice.
+        for (one, _), (following, layer) in pairwise(parent._modules.items()):
+            if one == name and type(layer) is nn.GELU and layer.approximate == "none":
+                return following
+    return None
 
 
 def _of_itself(layer: nn.MultiheadAttention) -> bool:
