@@ -142,7 +142,7 @@ class EmbeddedEncoder:
         return TextTower(self.device)
 
     def fitted(self, image: Image.Image) -> Image.Image:
-        """See fitted."""
+        """See ImageTextEncoder."""
         return fitted(image)
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
