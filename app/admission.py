@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import Overloaded
 from app.problems import app_problem
 
-AT_WORK = 8  # more threads than cores only take Python's lock from each other, and from what refuses
+AT_WORK = 16  # most of them wait for a model, which encodes their queries together
 BUSY = "Too many searches are waiting; try again in a second."
 _SEARCHES = ("/search", "/embed-")
 _VOICE = "/search/voice"  # waits for Whisper, in a queue of its own: it must not keep the places of the others

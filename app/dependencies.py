@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 
 from app.database import Database
 from app.errors import CapabilityMissing, InvalidRequest, KeyNeeded
-from app.flows import heat_maps
+from app.flows import heat_maps, search
 from app.flows.access import AccessKeys, Caller
 from app.flows.live_index import LiveIndex, NewIndex
 from app.flows.measurements import measured
@@ -243,6 +243,7 @@ def assemble(settings: Settings, models: Models) -> Services:
         thumbnails=Thumbnailer(settings.uploads_dir / THUMBNAILS, store, decoder, open_bucket(settings)),
         photo_locks=KeyedLock(),
         heat_map_slots=threading.BoundedSemaphore(heat_maps.AT_ONCE),
+        search_turns=threading.BoundedSemaphore(_searches_at_once(settings)),
         serving=serving,
         access=AccessKeys(database, settings.owner, settings.admin_key),
         queue_changed=threading.Event(),
@@ -252,6 +253,10 @@ def assemble(settings: Settings, models: Models) -> Services:
     services.thumbnails.remove_leftovers()
     mend(services)
     return services
+
+
+def _searches_at_once(settings: Settings) -> int:
+    return search.AT_ONCE_ON_POSTGRES if is_postgres(settings.database_url) else search.AT_ONCE
 
 
 def prepare_successor(services: Services, change: ModelChange) -> Services:

@@ -152,7 +152,7 @@ class Settings(BaseSettings):
     )
     text_cache_size: int = Field(2048, ge=0, description="Texts whose vectors are kept in memory; 2 KB each.")
     search_queue_size: int = Field(
-        32, ge=0, description="Searches that may wait for their turn; 8 are answered at the same time."
+        32, ge=0, description="Searches that may wait for their turn; 16 are answered at the same time."
     )
     encode_queue_size: int = Field(256, ge=1, description="Inputs that may wait for the encoder.")
     transcribe_queue_size: int = Field(16, ge=1, description="Voice queries that may wait for Whisper.")

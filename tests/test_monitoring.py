@@ -59,7 +59,7 @@ def test_every_step_is_timed(app: Running) -> None:
     steps = {dict(labels)["step"] for name, labels in samples(app) if name == "recollect_step_seconds_count"}
     assert steps == {
         *("decode", "encode", "tag", "store", "thumbnail", "database", "index"),
-        *("transcribe", "understand", "filter", "rank", "arrange", "log", "draw"),
+        *("transcribe", "wait", "understand", "filter", "rank", "arrange", "log", "draw"),
     }
 
 

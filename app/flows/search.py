@@ -1,7 +1,8 @@
 """How a question becomes a ranked page: every kind of query shares everything after its vector."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 
 from pydantic import TypeAdapter
@@ -32,6 +33,10 @@ from app.telemetry import StepTimer
 logger = logging.getLogger(__name__)
 
 REHEARSED = 20  # results
+# Searches in work at the same time. Each asks for Python's lock again after every statement, and beside many
+# others waits for it every time: with eight at once, a search took twice the processor time.
+AT_ONCE = 2
+AT_ONCE_ON_POSTGRES = 8  # its statements take longer, and let go of the lock meanwhile
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ def search_text(services: Services, text: str, scope: Scope) -> Answer:
 
 
 def _understood(services: Services, text: str, scope: Scope, timer: StepTimer) -> Question:
-    with timer("understand"), services.database.read() as session:
+    with _turn(services, timer), timer("understand"), services.database.read() as session:
         names = None if scope.options.plain else library_names(session, services.owner)
         read = plain(text) if names is None else understand(text, utc_now(), names)
     with timer("encode"):
@@ -135,7 +140,29 @@ def search_mixed(
 def rehearse(services: Services, text: str, vector: Vectors) -> None:
     """A search by words that is told to nobody, for the next one to be a warm one; vector: of `text`, (dim,)."""
     question = ask(text, [Part(vector)], PhotoFilter(), text)
-    _found(replace(services, reranker=None), question, Scope(REHEARSED), StepTimer(None))
+    timer = StepTimer(None)
+    with _turn(services, timer):
+        _found(replace(services, reranker=None), question, Scope(REHEARSED), timer)
+
+
+@contextmanager
+def _turn(services: Services, timer: StepTimer) -> Iterator[None]:
+    """For all of a search but what models do: others wait meanwhile, or have their queries encoded together."""
+    with timer("wait"):
+        services.search_turns.acquire()
+    try:
+        yield
+    finally:
+        services.search_turns.release()
+
+
+@contextmanager
+def _turn_given_back(services: Services) -> Iterator[None]:
+    services.search_turns.release()
+    try:
+        yield
+    finally:
+        services.search_turns.acquire()
 
 
 def _found(
@@ -153,12 +180,13 @@ def _found(
 
 
 def _answer(services: Services, kind: QueryKind, question: Question, scope: Scope, timer: StepTimer) -> Answer:
-    ranked, results = _found(services, question, scope, timer)
-    with timer("log"):
-        query_id = _log(services, kind, question.text, len(results), timer.total_ms)
-        matched = any(item.candidate.relevance >= MATCH for item in ranked)
-        about = About(question.text, kind, query_id, matched, question.chips)
-        cursor = freeze(services, asdict(about), ranked, scope.k) if scope.options.paged else None
+    with _turn(services, timer):
+        ranked, results = _found(services, question, scope, timer)
+        with timer("log"):
+            query_id = _log(services, kind, question.text, len(results), timer.total_ms)
+            matched = any(item.candidate.relevance >= MATCH for item in ranked)
+            about = About(question.text, kind, query_id, matched, question.chips)
+            cursor = freeze(services, asdict(about), ranked, scope.k) if scope.options.paged else None
     logger.info("search %s results=%d %s", kind, len(results), timer, extra=timer.fields)
     return Answer(about, results, timer.total_ms, timer.ms.get("encode", 0.0), next_cursor=cursor)
 
@@ -203,7 +231,7 @@ def _ranked(
         ranked = rank(candidates, rules, utc_now())
     if services.reranker is None:
         return ranked
-    with timer("rerank"):
+    with _turn_given_back(services), timer("rerank"):
         return rerank(services, question.words, ranked)
 
 

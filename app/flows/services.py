@@ -64,6 +64,7 @@ class Services:
     thumbnails: Thumbnailer
     photo_locks: KeyedLock
     heat_map_slots: threading.BoundedSemaphore
+    search_turns: threading.BoundedSemaphore
     serving: "Serving"
     access: AccessKeys
     queue_changed: threading.Event  # set when there is something new in the queue of imports
