@@ -29,6 +29,7 @@ from app.guard import Guard
 from app.middleware import MIN_BYTES_PER_S, MULTIPART_OVERHEAD_BYTES, BodyLimit, RequestContext, SlowBody, TusRules
 from app.openapi import describe_as_sent
 from app.problems import add_problem_handlers, problem_responses
+from app.rehearsal import Rehearsal
 from app.routers import (
     access,
     albums,
@@ -77,14 +78,11 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.ready = False
-        with started(build(settings), prepare) as app.state.serving:
-            app.state.ready = True
+        async with serving(app, build(settings), prepare):
             if tracing:
                 tracing.follow(app.state.serving.current.telemetry)
             logger.info("Recollect is ready at http://%s:%d", settings.host, settings.port)
             yield
-            app.state.ready = False
         if tracing:
             tracing.close()
 
@@ -110,8 +108,21 @@ def create_app(
     return app
 
 
+@asynccontextmanager
+async def serving(app: FastAPI, services: Services, prepare: Prepare) -> AsyncIterator[None]:
+    """`app.state.ready` when a search has been answered, until the end of the block."""
+    app.state.ready = False
+    rehearsal = Rehearsal(app, services.settings.owner)
+    with started(services, prepare, rehearsal) as app.state.serving:
+        await rehearsal.once()
+        app.state.ready = True
+        yield
+        app.state.ready = False
+        await rehearsal.close()
+
+
 @contextmanager
-def started(services: Services, prepare: Prepare) -> Iterator[Serving]:
+def started(services: Services, prepare: Prepare, rehearsal: Rehearsal) -> Iterator[Serving]:
     """Warm from the start of the block to its end; the index follows the rows, and changes of model are made."""
     warm_up(services)
     services.live_index.start()
@@ -121,7 +132,7 @@ def started(services: Services, prepare: Prepare) -> Iterator[Serving]:
     serving.importing = importing = ImportWorker(serving, services.settings.import_workers)
     background = (
         ModelMover(serving, prepare),
-        KeepWarm(serving, services.settings.keep_warm_s),
+        KeepWarm(serving, services.settings.keep_warm_s, then=rehearsal.soon),
         importing,
         LookFiller(serving),
         TextReader(serving),

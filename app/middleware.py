@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.logs import request_id
 from app.problems import problem
+from app.rehearsal import is_rehearsal
 from app.telemetry import Telemetry
 
 logger = logging.getLogger("app.access")
@@ -42,6 +43,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        rehearsed = is_rehearsal(scope)
         name = scope["recollect_request_id"] = secrets.token_hex(10)
         previous = request_id.set(name)
         started = time.perf_counter()
@@ -57,7 +59,8 @@ class RequestContext:
         try:
             await self._app(scope, receive, send_with_headers)
         finally:
-            _record(scope, status, time.perf_counter() - started)
+            if not rehearsed:
+                _record(scope, status, time.perf_counter() - started)
             request_id.reset(previous)
 
 

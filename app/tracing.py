@@ -6,7 +6,7 @@ from app import __version__
 from app.errors import CapabilityMissing
 from app.telemetry import Telemetry
 
-UNTRACED = "health,metrics"  # asked every few seconds
+UNTRACED = "health,metrics,search/rehearsal"  # asked every few seconds
 
 
 class Tracing:

@@ -19,6 +19,7 @@ LAYERS = [
         "app.middleware",
         "app.guard",
         "app.admission",
+        "app.rehearsal",
         "app.rate_limits",
         "app.tracing",
         "app.openapi",

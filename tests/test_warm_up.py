@@ -1,14 +1,21 @@
 """Models are used before the first request, and again while nobody asks."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+from pydantic import SecretStr
+from starlette.types import Receive, Send
+from starlette.types import Scope as ASGIScope
 
 from app.dependencies import Models, assemble
 from app.errors import EncoderFailed
+from app.flows import search
+from app.flows.search import Answer
 from app.flows.services import Services
+from app.rehearsal import Rehearsal
 from app.services.interfaces import ImageTextEncoder, Vectors
 from app.settings import Settings
 from tests.conftest import Running
@@ -62,7 +69,7 @@ def test_with_no_interval_they_are_used_once(
 ) -> None:
     app = start(build, keep_warm_s=0)
     app.client.get("/search", params={"q": "a dog"})
-    assert counted.asked == ["warm-up", "a dog"]
+    assert counted.asked == ["warm-up", "warm-up", "a dog"]  # the models, and the search that is rehearsed
 
 
 def test_what_is_searched_to_stay_warm_is_counted_nowhere(
@@ -72,8 +79,59 @@ def test_what_is_searched_to_stay_warm_is_counted_nowhere(
     app.upload_all()
     counted.asked.clear()
     assert eventually(lambda: len(counted.asked) > 3)
+    assert app.client.get("/search/rehearsal", params={"q": "warm-up"}).json()["query_id"] is None
     assert app.client.get("/stats").json()["queries"]["total"] == 0
     assert 'recollect_step_seconds_count{step="rank"}' not in app.client.get("/metrics").text
     app.search("a dog")
     assert app.client.get("/stats").json()["queries"]["total"] == 1
     assert 'recollect_step_seconds_count{step="rank"} 1.0' in app.client.get("/metrics").text
+
+
+def test_a_whole_request_is_rehearsed_and_not_counted(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rehearse, answers = search.rehearse, []
+
+    def watched(*arguments: Any) -> Answer:  # and really rehearsed
+        answers.append(rehearse(*arguments))
+        return answers[-1]
+
+    monkeypatch.setattr(search, "rehearse", watched)  # what the route calls
+    app = start(keep_warm_s=0.02)
+    assert len(answers) >= 1, "once before anybody is served"
+    app.upload_all()
+    assert eventually(lambda: len(answers[-1].results) == 16)
+    assert "/search/rehearsal" not in app.client.get("/metrics").text
+    assert "rehears" not in caplog.text
+
+
+def test_a_rehearsal_needs_no_key_but_whoever_else_asks_does(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = start(admin_key=SecretStr("a key of the administrator"), keep_warm_s=0.02)
+    del app.client.headers["X-API-Key"]
+    assert app.client.get("/search/rehearsal", params={"q": "warm-up"}).status_code == 401
+    assert "rehearsed was answered" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("status", "logged"), [(200, ""), (503, ""), (401, "was answered 401"), (0, "could not be")]
+)
+def test_a_rehearsal_that_fails_is_logged(status: int, logged: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: ASGIScope, receive: Receive, send: Send) -> None:  # the real one answers as it likes
+        if not status:
+            raise ConnectionError
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def twice_and_once_more_when_closed() -> None:
+        rehearsal = Rehearsal(app, "")
+        await rehearsal.once()
+        rehearsal.soon()
+        await asyncio.sleep(0)
+        await rehearsal.close()
+        await rehearsal.once()
+
+    asyncio.run(twice_and_once_more_when_closed())
+    assert len(caplog.records) <= 2
+    assert logged in caplog.text if logged else not caplog.records

@@ -25,14 +25,13 @@ from app.flows.rerank import rerank
 from app.flows.services import Services
 from app.search_schemas import Crop, MixedTerm, SearchOptions
 from app.services.audio import decode_audio
-from app.services.interfaces import Transcript, Vectors
+from app.services.interfaces import Transcript
 from app.services.relevance import MATCH, QueryForm
 from app.tables import Photo, QueryKind, SearchQuery, utc_now
 from app.telemetry import StepTimer
 
 logger = logging.getLogger(__name__)
 
-REHEARSED = 20  # results
 # Searches in work at the same time. Each asks for Python's lock again after every statement, and beside many
 # others waits for it every time: with eight at once, a search took twice the processor time.
 AT_ONCE = 2
@@ -137,12 +136,13 @@ def search_mixed(
     return _answer(services, QueryKind.MIXED, question, scope, timer)
 
 
-def rehearse(services: Services, text: str, vector: Vectors) -> None:
-    """A search by words that is told to nobody, for the next one to be a warm one; vector: of `text`, (dim,)."""
-    question = ask(text, [Part(vector)], PhotoFilter(), text)
-    timer = StepTimer(None)
+def rehearse(services: Services, text: str, scope: Scope) -> Answer:
+    """As search_text, but told to nobody, and not reranked: for the next one to be a warm one."""
+    services, timer = replace(services, reranker=None), StepTimer(None)
+    question = _understood(services, text, scope, timer)
     with _turn(services, timer):
-        _found(replace(services, reranker=None), question, Scope(REHEARSED), timer)
+        _, results = _found(services, question, scope, timer)
+    return Answer(About(text, QueryKind.TEXT, None), results, timer.total_ms)
 
 
 @contextmanager

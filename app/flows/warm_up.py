@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -9,12 +10,13 @@ from PIL import Image
 from app.errors import Overloaded
 from app.flows.background import Background
 from app.flows.library_names import library_names
-from app.flows.search import rehearse
+from app.flows.search import Scope, rehearse
 from app.flows.services import Services, Serving
 from app.services.looks import look_of
 
 logger = logging.getLogger(__name__)
 
+RESULTS = 20  # of a search that is rehearsed
 NAMES_KEPT_S = 300  # until those of changed and deleted photos are read again
 
 
@@ -28,7 +30,7 @@ def warm_up(services: Services) -> None:
     services.tagger.suggest(image)
     look_of(picture)
     for owner in services.live_index.owners():
-        rehearse(services.of(owner), "warm-up", words[0])
+        rehearse(services.of(owner), "warm-up", Scope(RESULTS))
         services.of(owner).index.search(np.concatenate([image, words]), 1)
     if services.reranker:
         services.reranker.match("warm-up", [picture], time.monotonic() + services.settings.inference_timeout_s)
@@ -43,12 +45,16 @@ def warm_names(services: Services) -> None:
 
 
 class KeepWarm(Background):
-    """A thread that goes on warming what serves: after a quiet hour the system has given its memory to others."""
+    """A thread that goes on warming what serves: after a quiet hour the system has given its memory to others.
+
+    `then` is called after each time.
+    """
 
     name = "keep-warm"
 
-    def __init__(self, serving: Serving, interval_s: float) -> None:
+    def __init__(self, serving: Serving, interval_s: float, then: Callable[[], object]) -> None:
         super().__init__(first_after_s=interval_s)
+        self._then = then
         self._serving = serving
         self._interval_s = self.retry_s = interval_s
 
@@ -61,6 +67,7 @@ class KeepWarm(Background):
         try:
             with self._serving.use() as services:
                 warm_up(services)
+            self._then()
         except Overloaded as error:  # too busy to need it
             logger.info("not warmed: %s", error)
         return self._interval_s

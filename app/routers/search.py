@@ -83,6 +83,15 @@ def search_by_text(
     return RankedResults(**answer_fields(answer))
 
 
+@router.get("/search/rehearsal", include_in_schema=False)
+def rehearse_search(
+    services: ServicesDep, q: Words, wanted: FilterDep, options: OptionsDep, k: Count = 10
+) -> RankedResults:
+    """As /search/text, and told to nobody: app/rehearsal.py asks for it."""
+    answer = search.rehearse(services, checked_words(services, q), scope(services, k, wanted, options))
+    return RankedResults(**answer_fields(answer))
+
+
 @router.get("/search/page", responses=problem_responses(400, 410, 422))
 def next_search_page(
     services: ServicesDep,
