@@ -124,11 +124,13 @@ class Recorded:
         self.seconds_each = seconds_each
         self.error: Exception | None = None
         self.batches: list[int] = []
+        self.meanwhile: Callable[[], object] = lambda: None
 
     def probabilities(self, _text: str, images: Sequence[Image.Image]) -> Scores:
         if self.error:
             raise self.error
         self.batches.append(len(images))
+        self.meanwhile()
         time.sleep(self.seconds_each * len(images))
         return np.array([image.width / 1000 for image in images], np.float32)
 
@@ -261,6 +263,25 @@ def test_a_model_that_fails_costs_nothing_but_the_new_order(start_with: StartWit
     app = start_with(matcher)
     matcher.error = EncoderFailed("out of memory")
     assert reranked(app.services, TEXT, results_of(app, [DOG], [0.4])) is None
+
+
+def free_turns(app: Running) -> int:
+    """How many more searches could be in work now."""
+    turns, free = app.services.search_turns, 0
+    while turns.acquire(blocking=False):
+        free += 1
+    turns.release(free)
+    return free
+
+
+def test_others_rank_while_a_search_waits_for_the_reranker(start_with: StartWith) -> None:
+    matcher, free = Recorded(), list[int]()
+    app = start_with(matcher)
+    app.upload(DOG)
+    idle = free_turns(app)
+    matcher.meanwhile = lambda: free.append(free_turns(app))
+    app.search(TEXT)
+    assert {*free, free_turns(app)} == {idle}
 
 
 def test_without_a_reranker_nothing_changes(app: Running) -> None:
