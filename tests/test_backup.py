@@ -14,7 +14,7 @@ from typer.testing import Result
 
 from app.database import Database
 from app.dependencies import Models, assemble
-from app.flows import import_queue
+from app.flows import backup, import_queue
 from app.flows.backup import back_up, restore
 from app.flows.import_queue import Incoming
 from app.flows.import_worker import bring_in
@@ -161,6 +161,35 @@ def test_a_backup_under_uploads_has_all_that_was_acknowledged_before(
         assert set(before) <= set(session.exec(select(Photo.sha256)))
     restored.dispose()
     assert recollect("check", **other).exit_code == 0
+
+
+def test_a_photo_that_is_deleted_meanwhile_is_not_in_the_backup(
+    library: Running,
+    recollect: Recollect,
+    copy: Path,
+    other: dict[str, object],
+    start: Callable[..., Running],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dog, check_whole = library.upload(DOG)["id"], backup._check_whole
+
+    def deleted_now(rows: Database) -> None:  # the rows are copied, and the originals are not
+        assert library.client.delete(f"/photo/{dog}").status_code in (200, 204)
+        check_whole(rows)
+
+    monkeypatch.setattr(backup, "_check_whole", deleted_now)
+    assert recollect("backup", copy).stdout in (
+        "15 copied, 1 deleted meanwhile\n",
+        "1 deleted meanwhile, 15 copied\n",
+    )
+    monkeypatch.undo()
+    assert json.loads((copy / "manifest.json").read_text())["photos"] == 15
+    done = recollect("restore", copy, **other)
+    assert done.exit_code == 0, done.stdout + done.stderr
+    assert recollect("check", **other).exit_code == 0
+    restored = start(**other)
+    assert restored.client.get("/photos").json() == library.client.get("/photos").json()
+    assert DOG not in {hit["filename"] for hit in restored.search("a dog playing in the garden", k=16)}
 
 
 def test_a_library_or_a_used_backup_is_not_overwritten(

@@ -1,6 +1,7 @@
 """Models are used before the first request, and again while nobody asks."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -96,6 +97,7 @@ def test_a_whole_request_is_rehearsed_and_not_counted(
         answers.append(rehearse(*arguments))
         return answers[-1]
 
+    caplog.set_level(logging.WARNING)
     monkeypatch.setattr(search, "rehearse", watched)  # what the route calls
     app = start(keep_warm_s=0.02)
     assert len(answers) >= 1, "once before anybody is served"
@@ -108,6 +110,7 @@ def test_a_whole_request_is_rehearsed_and_not_counted(
 def test_a_rehearsal_needs_no_key_but_whoever_else_asks_does(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.WARNING)
     app = start(admin_key=SecretStr("a key of the administrator"), keep_warm_s=0.02)
     del app.client.headers["X-API-Key"]
     assert app.client.get("/search/rehearsal", params={"q": "warm-up"}).status_code == 401
@@ -118,6 +121,8 @@ def test_a_rehearsal_needs_no_key_but_whoever_else_asks_does(
     ("status", "logged"), [(200, ""), (503, ""), (401, "was answered 401"), (0, "could not be")]
 )
 def test_a_rehearsal_that_fails_is_logged(status: int, logged: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)  # a command that ran before may have left another
+
     async def app(scope: ASGIScope, receive: Receive, send: Send) -> None:  # the real one answers as it likes
         if not status:
             raise ConnectionError

@@ -1,6 +1,7 @@
 """A copy of the library while it is in use, and a library from such a copy.
 
-Rows first, then the originals that the copied rows name: so none is missing from a copy.
+Rows first, then the originals that the copied rows name: so none is missing from a copy. Rows of photos that are
+deleted meanwhile are taken out of it again.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ import os
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from enum import StrEnum
@@ -17,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from sqlalchemy.exc import OperationalError
-from sqlmodel import col, func, select
+from sqlmodel import col, delete, func, select
 
 from app import __version__
 from app.database import Database
@@ -75,11 +76,19 @@ def back_up(
     store.check_mounted()
     _check_target(database, store, folder)
     target, partial_copy = LocalPhotoStore(folder / UPLOADS), folder / f"{DATABASE}.partial"
+    deleted: list[int] = []
+
+    def noted(original: Original, outcome: Copied) -> None:
+        if outcome is Copied.DELETED:
+            deleted.append(original.photo_id)
+        report(original, outcome)
+
     with _full_told("The disk of the backup is full; the backup that was there before is still whole."):
         target.set_up()
         with _scratch(partial_copy):
             with _opened(database, partial_copy) as rows:
-                counts = _copy_originals(rows, store, target, verify=verify, report=report, live=database)
+                counts = _copy_originals(rows, store, target, verify=verify, report=noted, live=database)
+                _forget(rows, deleted)
                 _copy_staged(rows, store, target, live=database)
                 manifest = _manifest(rows, counts)
             write_whole(folder / MANIFEST, manifest, target.folder / INCOMING)
@@ -176,6 +185,13 @@ def _copy(
     target.delete(original.sha256)  # a damaged copy
     target.save(original.sha256, data)
     return Copied.COPIED if _is_whole(there, original, read=verify) else Copied.ALTERED
+
+
+def _forget(rows: Database, photo_ids: Iterable[int]) -> None:
+    """Whoever deleted these does not want them back; and a restored library would miss their originals."""
+    with rows.write() as session:
+        for photo_id in photo_ids:
+            session.exec(delete(Photo).where(col(Photo.id) == photo_id))
 
 
 def _copy_staged(
