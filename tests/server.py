@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
+import psutil
 
 from tests.postgres import database_url
 
@@ -26,6 +27,13 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def memory(process: "psutil.Process | subprocess.Popen[bytes]") -> int:
+    """Bytes of its own: pages of files are touched by and by, and come and go with what the machine has free."""
+    held = psutil.Process(process.pid).memory_info()
+    own: int = held.rss - held.shared
+    return own
 
 
 class Server:

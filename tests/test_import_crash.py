@@ -8,14 +8,13 @@ import time
 from pathlib import Path
 
 import httpx2
-import psutil
 import pytest
 from PIL import Image
 from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from tests.conftest import picture_bytes
-from tests.server import RECOLLECT, Server, running
+from tests.server import RECOLLECT, Server, memory, running
 from tests.test_live_index import eventually
 
 QUEUED = 20
@@ -121,11 +120,11 @@ def test_many_tiny_photos_do_not_grow_the_memory(tmp_path: Path, files: int) -> 
             time.sleep(1)
             done = count(server, "import_items WHERE status = 'known'")
             if done and process.poll() is None:
-                sizes[done] = psutil.Process(process.pid).memory_info().rss
+                sizes[done] = memory(process)
     assert process.returncode == 0
     assert count(server, "import_items WHERE status = 'known'") == files - 20
     early = min(size for done, size in sizes.items() if done > 5_000)
     late = max(
         size for done, size in sizes.items() if files - 10_000 < done < files - 100
     )  # then the process ends
-    assert late - early < 10 * 2**20  # a hundred bytes for each would be nearly as much
+    assert late - early < 10 * 2**20, sizes  # a hundred bytes for each would be nearly as much

@@ -8,12 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx2
-import psutil
 import pytest
 
 from app.connection import HEAD_S
 from tests.conftest import DOG, PHOTOS
-from tests.server import Server, running
+from tests.server import Server, memory, running
 
 MB = 2**20
 SOON_S = 5.0  # a second on a quiet machine
@@ -67,13 +66,12 @@ REQUESTS: dict[str, tuple[tuple[str, bytes], set[int]]] = {
 @pytest.mark.parametrize("name", REQUESTS)
 def test_what_is_too_large_or_malformed_is_refused_at_once(server: Server, name: str) -> None:
     assert server.process is not None
-    process = psutil.Process(server.process.pid)
-    memory, temporary = process.memory_info().rss, set(Path(tempfile.gettempdir()).iterdir())
+    before, temporary = memory(server.process), set(Path(tempfile.gettempdir()).iterdir())
     (head, body), expected = REQUESTS[name]
     started = time.monotonic()
     assert ask(server, head, body) in expected
     assert time.monotonic() - started < SOON_S
-    assert process.memory_info().rss - memory < 50 * MB
+    assert memory(server.process) - before < 50 * MB
     grown = [path for path in set(Path(tempfile.gettempdir()).iterdir()) - temporary if path.is_file()]
     assert sum(path.stat().st_size for path in grown) < 6 * MB
     assert httpx2.get(f"{server.url}/health").json()["image_count"] == 1

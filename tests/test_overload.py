@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import psutil
 import pytest
 
 from app.admission import AT_WORK
@@ -21,7 +20,7 @@ from app.dependencies import Models, assemble
 from app.services.interfaces import ImageTextEncoder, Vectors
 from tests.conftest import DATA, PHOTOS, Running
 from tests.load import Answer, Load, percentile
-from tests.server import Server, running
+from tests.server import Server, memory, running
 from tests.test_audio import wav
 
 WORDS = [
@@ -110,22 +109,17 @@ class Course:
 
 
 async def flooded(server: Server, seconds: float) -> Course:
+    assert server.process is not None
     load, words, health = Load(server.port), queries(1), (f"/health?{number}" for number in count())
     idle = await load.by_clients(words, 1, 5)
-    per_s, before = len(await load.by_clients(words, 8, 5)) / 5, memory(server)
+    per_s, before = len(await load.by_clients(words, 8, 5)) / 5, memory(server.process)
     flood, healths = await asyncio.gather(
         load.at_rate(words, 4 * per_s, seconds), load.at_rate(health, 5, seconds)
     )
     await asyncio.sleep(10)
     after = await load.by_clients(words, 1, 5)
     load.close()
-    return Course(idle, per_s, flood, healths, after, memory(server) / before - 1)
-
-
-def memory(server: Server) -> int:
-    assert server.process is not None
-    resident: int = psutil.Process(server.process.pid).memory_info().rss
-    return resident
+    return Course(idle, per_s, flood, healths, after, memory(server.process) / before - 1)
 
 
 @pytest.mark.stress

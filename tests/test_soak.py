@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import PHOTOS, PIZZA, picture_bytes
-from tests.server import Server, running
+from tests.server import Server, memory, running
 
 CLIENTS = 3
 WARM_UP_S = 120.0  # caches of texts, thumbnails and database pages fill, and the allocator finds its size
@@ -25,7 +25,7 @@ MB = 2**20
 
 class Sample(NamedTuple):
     minutes: float
-    memory_mb: float  # without pages of files: rare words touch more and more of the vocabulary's, to its end
+    memory_mb: float
     open_files: int
     threads: int
     wal_mb: float
@@ -34,10 +34,9 @@ class Sample(NamedTuple):
 def sample(server: Server, began: float) -> Sample:
     assert server.process is not None
     process, wal = psutil.Process(server.process.pid), server.folder / "recollect.db-wal"
-    memory = process.memory_info()
     return Sample(
         (time.monotonic() - began) / 60,
-        (memory.rss - memory.shared) / MB,
+        memory(process) / MB,
         process.num_fds(),
         process.num_threads(),
         wal.stat().st_size / MB if wal.exists() else 0.0,
