@@ -5,9 +5,10 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, event
+from sqlalchemy import ColumnElement, Engine, TextClause, event, text
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, col, create_engine, func, select
 
@@ -40,12 +41,14 @@ class Database:
             _set_up_sqlite(self.engine)
         else:
             postgres.set_up(self.engine, busy_timeout_s)
-        bring_up_to_date(self.engine.execution_options(recollect_begin="write"))
+        # Made once: one for each session would take as long as a statement.
+        self._engines = {kind: self.engine.execution_options(recollect_begin=kind) for kind in _BEGIN}
+        bring_up_to_date(self._engines["write"])
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A consistent view of the rows; nothing is written."""
-        with Session(self.engine.execution_options(recollect_begin="read")) as session:
+        with Session(self._engines["read"]) as session:
             yield session
 
     @contextmanager
@@ -62,8 +65,7 @@ class Database:
 
     @contextmanager
     def _transaction(self, kind: str) -> Iterator[Session]:
-        engine = self.engine.execution_options(recollect_begin=kind)
-        with self._turn(), Session(engine, expire_on_commit=False) as session:
+        with self._turn(), Session(self._engines[kind], expire_on_commit=False) as session:
             yield session
             session.commit()
 
@@ -102,6 +104,17 @@ class Poll:
 def is_postgres(session: Session) -> bool:
     """Where what the two kinds of database understand differs."""
     return session.get_bind().dialect.name == "postgresql"
+
+
+@lru_cache(maxsize=256)
+def statement(sql: str) -> TextClause:
+    """Made once: to look for the names of values in it takes as long as to execute it."""
+    return text(sql)
+
+
+def in_a_row(one: str, count: int) -> str:
+    """A statement that gives what so many others give, each a value; `{}` in `one` stands for their number."""
+    return "SELECT " + ", ".join(f"({one.format(n)})" for n in range(count))
 
 
 def among_ids(session: Session, ids: Sequence[int]) -> ColumnElement[bool]:

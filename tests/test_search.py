@@ -5,11 +5,12 @@ import io
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from app.flows.ingest import NewItem, add_item
 from app.services.embedded_encoder import EmbeddedEncoder
@@ -32,6 +33,23 @@ MEANINGS = {
 @pytest.mark.parametrize(("words", "name"), list(MEANINGS.items()))
 def test_words_find_the_photo_they_describe(library: Running, words: str, name: str) -> None:
     assert library.search(words)[0]["filename"] == name
+
+
+def test_a_search_asks_the_database_few_times(library: Running) -> None:
+    """Each statement takes Python 0.1 ms and more, in which no other search can go on."""
+    statements: list[str] = []
+
+    def note(*of_execution: Any) -> None:
+        statements.append(of_execution[2])
+
+    engine = library.services.database.engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        library.search("a pizza, two buses and a dog at coco_000000000285.jpg")
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    assert any("photo_words" in statement for statement in statements)
+    assert len(statements) <= 26, statements
 
 
 def test_both_text_routes_give_the_same_photos(library: Running) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, func, select
 
 from app.flows.filters import PhotoFilter
@@ -19,7 +20,15 @@ from app.tables import Feedback, Photo
 from app.telemetry import StepTimer
 
 MOMENT = func.coalesce(col(Photo.taken_at), col(Photo.created_at))
-
+# Made once: to put a statement together takes as long as to execute it, and every search asks.
+_VOTES = (
+    select(Feedback)
+    .where(Feedback.owner == bindparam("owner"), Feedback.query_text == bindparam("text"))
+    .order_by(col(Feedback.id))
+)
+_FACTS = select(col(Photo.id), MOMENT, col(Photo.category)).where(
+    col(Photo.id).in_(bindparam("ids", expanding=True))
+)
 
 WHOLE = 0.999  # a photo whose words hold all of the query is what was asked for, whatever it shows
 NO_WORDS = TextMatches()
@@ -51,8 +60,8 @@ def find_candidates(services: Services, question: Question, count: int, timer: S
 
 def votes_on(session: Session, text: str, owner: str) -> dict[int, Feedback]:
     """The newest vote on each photo for the same query, case and spacing apart."""
-    wanted = select(Feedback).where(Feedback.owner == owner, Feedback.query_text == normalized(text))
-    return {row.photo_id: row for row in session.exec(wanted.order_by(col(Feedback.id)))}
+    votes = session.exec(_VOTES, params={"owner": owner, "text": normalized(text)})
+    return {row.photo_id: row for row in votes}
 
 
 def normalized(text: str) -> str:
@@ -103,8 +112,7 @@ def _facts(session: Session, ids: Iterable[int]) -> dict[int, Facts]:
     found: dict[int, Facts] = {}
     wanted = list(ids)
     for i in range(0, len(wanted), IDS_A_QUERY):
-        part = col(Photo.id).in_(wanted[i : i + IDS_A_QUERY])
-        rows = session.exec(select(col(Photo.id), MOMENT, col(Photo.category)).where(part))
+        rows = session.exec(_FACTS, params={"ids": wanted[i : i + IDS_A_QUERY]})
         found |= {i: Facts(i, moment, category) for i, moment, category in rows if i is not None}
     return found
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, Self
 
 import numpy as np
@@ -30,6 +30,7 @@ other our out over own same she should so some such than that the their them the
 through to too under until up very was we were what when where which while who whom why will with would you your
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
+NONE: Ids = np.empty(0, np.int64)
 FIELDS = {"city": "place", "region": "place", "country": "place", "ocr_text": "text", "item_id": "filename"}
 
 
@@ -45,12 +46,16 @@ class TextMatch:
 @dataclass(frozen=True)
 class _Word:
     text: str  # lower case
-    in_others: bool = False  # whether it is looked for inside other words, too
+    whole: int  # photos that have it
+    inside: int = 0  # photos that have it inside other words, where it is looked for there
 
     @property
-    def is_name(self) -> bool:
-        """Whether it looks like a number, or a part of a file name."""
-        return re.search(r"[\d._]", self.text) is not None
+    def count(self) -> int:
+        return max(self.whole, self.inside)
+
+
+_EDGES = (func.min(Photo.owner), func.max(Photo.owner), func.max(Photo.id))
+_SELECT_EDGES = select(*(select(edge).scalar_subquery() for edge in _EDGES))
 
 
 class TextMatches(dict[int, TextMatch]):
@@ -77,20 +82,23 @@ def text_matches(session: Session, words: str, wanted: PhotoFilter, limit: int) 
     asked = _asked(library, words)
     if not asked:
         return TextMatches()
-    counts = np.array([library.count(word) for word in asked])
-    ids, scores = _scored(library, asked, counts, wanted.ids)
+    ids, scores = _scored(library, asked, wanted.ids)
     shown = _passing(session, ids, wanted, limit)
     fields = _fields(library, asked, ids[shown].tolist())
     found = zip(ids[shown].tolist(), scores[shown].tolist(), strict=True)
-    complete = counts.max() <= MOST_HITS and len(shown) < limit
+    complete = max(word.count for word in asked) <= MOST_HITS and len(shown) < limit
     return TextMatches({i: TextMatch(score, fields[i]) for i, score in found}, complete=complete)
 
 
 class WordTables(Protocol):
     """What a kind of database knows of words: whole ones, stemmed and without accents, and parts of words."""
 
-    def count(self, word: str, *, in_others: bool) -> int:
-        """How many photos have it, as a part of other words, too, if `in_others`."""
+    def whole_counts(self, words: Sequence[str]) -> list[int]:
+        """How many photos have each of these words."""
+        ...
+
+    def part_counts(self, words: Sequence[str]) -> list[int]:
+        """Likewise, inside other words."""
         ...
 
     def whole(self, word: str, most: int, *, beside: Sequence[str] = (), among: Among = None) -> Ids:
@@ -122,8 +130,7 @@ class _Library:
 
     @classmethod
     def of(cls, session: Session, owner: str) -> Self:
-        edges = (func.min(Photo.owner), func.max(Photo.owner), func.max(Photo.id))
-        *owners, highest = session.exec(select(*(select(edge).scalar_subquery() for edge in edges))).one()
+        *owners, highest = session.exec(_SELECT_EDGES).one()
         shared = owners not in ([owner] * 2, [None] * 2)
         tables = TsearchWords if is_postgres(session) else Fts5Words
         return cls(session, owner, shared, highest or 0, tables(session, owner, shared))
@@ -135,16 +142,13 @@ class _Library:
         mine = select(func.count()).select_from(Photo).where(Photo.owner == self.owner)
         return self.session.exec(mine).one()
 
-    def count(self, word: _Word) -> int:
-        return self.tables.count(word.text, in_others=word.in_others)
-
     def short(self, asked: Sequence[_Word]) -> Ids:
         """Where one word that is too short for an index stands all alone: a number in a name, 城 in a picture."""
-        word, *others = asked
-        if others or len(word.text) >= TRIGRAM or (word.text.isascii() and not word.is_name):
-            return np.empty(0, np.int64)
-        columns = (Photo.filename, Photo.item_id) if word.is_name else (Photo.ocr_text,)
-        holding = or_(*(col(column).contains(word.text, autoescape=True) for column in columns))
+        word, *others = (word.text for word in asked)
+        if others or len(word) >= TRIGRAM or (word.isascii() and not _is_name(word)):
+            return NONE
+        columns = (Photo.filename, Photo.item_id) if _is_name(word) else (Photo.ocr_text,)
+        holding = or_(*(col(column).contains(word, autoescape=True) for column in columns))
         mine = select(col(Photo.id)).where(Photo.owner == self.owner, holding)
         return np.array(self.session.exec(mine.order_by(col(Photo.id).desc()).limit(MOST_HITS)).all(), np.int64)
 
@@ -154,29 +158,40 @@ def _asked(library: _Library, words: str) -> list[_Word]:
     split = words.replace("\0", " ").lower().split()
     bare = (re.sub(r"^\W+|(['’]s)?\W*$", "", word) for word in split)
     telling = (word for word in bare if word not in STOP_WORDS and any(map(str.isalnum, word)))
-    asked = [_Word(word) for word in dict.fromkeys(telling)][:MOST_WORDS]
-    return [replace(word, in_others=_in_others(library, word)) for word in asked]
+    texts = list(dict.fromkeys(telling))[:MOST_WORDS]
+    whole = dict(zip(texts, library.tables.whole_counts(texts), strict=True))
+    inside = [text for text in texts if _in_others(text, whole[text])]
+    parts = dict(zip(inside, library.tables.part_counts(inside), strict=True))
+    return [_Word(text, whole[text], parts.get(text, 0)) for text in texts]
 
 
-def _in_others(library: _Library, word: _Word) -> bool:
+def _in_others(word: str, whole: int) -> bool:
     """Not three plain letters that are a word themselves: "ice" is in OFFICE, PRICE and SERVICE."""
-    plain = word.text.isascii() and not word.is_name
-    long_enough = len(word.text) >= TRIGRAM + plain
-    return long_enough or (len(word.text) == TRIGRAM and not library.count(word))
+    plain = word.isascii() and not _is_name(word)
+    return len(word) >= TRIGRAM + plain or (len(word) == TRIGRAM and not whole)
 
 
-def _scored(library: _Library, asked: Sequence[_Word], counts: Ids, among: Among) -> tuple[Ids, Scores]:
+def _is_name(word: str) -> bool:
+    """Whether it looks like a number, or a part of a file name."""
+    return re.search(r"[\d._]", word) is not None
+
+
+def _part_weight(word: str) -> float:
+    return 1.0 if _is_name(word) else PART_WEIGHT
+
+
+def _scored(library: _Library, asked: Sequence[_Word], among: Among) -> tuple[Ids, Scores]:
     """Ids and scores of all hits, in the order of text_matches; the filter is still to come."""
-    tables, photos = library.tables, library.photos()
+    tables, photos, counts = library.tables, library.photos(), np.array([word.count for word in asked])
     idf = np.log1p((np.maximum(photos - counts, 0) + 0.5) / (counts + 0.5))
-    rarer = [word.text for word, count in zip(asked, counts, strict=True) if count <= MOST_HITS]
+    rarer = [word.text for word in asked if word.count <= MOST_HITS]
     gained = np.zeros(library.highest_id + 1, np.float32)  # by id
-    for word, count, weight in zip(asked, counts, idf / idf.sum(), strict=True):
-        beside = rarer if count > MOST_HITS and among is None else []
-        whole = tables.whole(word.text, MOST_HITS, beside=beside, among=among)
-        parts = tables.parts(word.text, MOST_HITS, among=among) if word.in_others else library.short(asked)
+    for word, weight in zip(asked, idf / idf.sum(), strict=True):
+        beside = rarer if word.count > MOST_HITS and among is None else []
+        whole = tables.whole(word.text, MOST_HITS, beside=beside, among=among) if word.whole else NONE
+        parts = tables.parts(word.text, MOST_HITS, among=among) if word.inside else library.short(asked)
         gained[whole] += weight
-        gained[np.setdiff1d(parts, whole, assume_unique=True)] += weight * (1 if word.is_name else PART_WEIGHT)
+        gained[np.setdiff1d(parts, whole, assume_unique=True)] += weight * _part_weight(word.text)
     newest_first = np.flatnonzero(gained)[::-1]
     ids = newest_first[np.argsort(-gained[newest_first], kind="stable")]
     return ids, gained[ids]
@@ -199,8 +214,8 @@ def _fields(library: _Library, asked: Sequence[_Word], ids: Sequence[int]) -> di
     found: dict[int, list[str]] = {i: [] for i in ids}
     for photo_id, column in library.tables.whole_columns([word.text for word in asked], ids):
         found[photo_id].append(FIELDS.get(column, column))
-    parts, nowhere = [word.text for word in asked if word.in_others], [i for i in ids if not found[i]]
+    parts, nowhere = [word.text for word in asked if word.inside], [i for i in ids if not found[i]]
     for photo_id, column in library.tables.part_columns(parts, nowhere):
         found[photo_id].append(FIELDS.get(column, column))
-    short = ["filename" if asked[0].is_name else "text"]
+    short = ["filename" if _is_name(asked[0].text) else "text"]
     return {i: tuple(dict.fromkeys(names or short)) for i, names in found.items()}

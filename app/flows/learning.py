@@ -34,6 +34,8 @@ def learned(services: Services, session: Session, text: str, query: Vectors, own
     `text` is the query as votes are kept under it. Raises: Overloaded, EncoderFailed.
     """
     weights = services.voted_queries.alike(session, text, query, owner)
+    if not weights:
+        return query
     opinions = _opinions(session, weights, owner)
     towards, away = (_mean(services, votes) for votes in (opinions.up, opinions.down))
     return moved(query, towards, away)

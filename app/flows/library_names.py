@@ -13,6 +13,7 @@ from itertools import combinations
 from typing import Self
 
 from cachetools import LRUCache
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, func, select
 
 from app.flows.filters import shown_category, shown_tags
@@ -88,6 +89,7 @@ class _Known:
     read_at: float = field(default_factory=time.monotonic)  # s
 
 
+_LAST_ID = select(func.max(Photo.id)).where(Photo.owner == bindparam("owner"))
 _known: LRUCache[tuple[str, str], _Known] = LRUCache(maxsize=64)  # by database and owner
 _lock = threading.Lock()
 
@@ -111,7 +113,7 @@ def library_names(session: Session, owner: str, max_age_s: float = math.inf) -> 
 
 def _with_new(session: Session, owner: str, known: _Known) -> _Known:
     """With the names of photos that have come since."""
-    last_id = session.exec(select(func.max(Photo.id)).where(Photo.owner == owner)).one() or 0
+    last_id = session.exec(_LAST_ID, params={"owner": owner}).one() or 0
     if last_id <= known.last_id:
         return known
     new = (Photo.owner == owner, col(Photo.id) > known.last_id)

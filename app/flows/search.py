@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 
 from pydantic import TypeAdapter
-from sqlalchemy import insert
+from sqlalchemy import bindparam, insert
 from sqlalchemy.exc import OperationalError
 from sqlmodel import col, select
 
@@ -36,6 +36,12 @@ logger = logging.getLogger(__name__)
 # others waits for it every time: with eight at once, a search took twice the processor time.
 AT_ONCE = 2
 AT_ONCE_ON_POSTGRES = 8  # its statements take longer, and let go of the lock meanwhile
+
+# Made once: to put a statement together takes as long as to execute it.
+_PHOTOS = select(Photo).where(
+    Photo.owner == bindparam("owner"), col(Photo.id).in_(bindparam("ids", expanding=True))
+)
+_QUERY = insert(SearchQuery)
 
 
 @dataclass(frozen=True)
@@ -209,9 +215,9 @@ def next_page(services: Services, cursor: str, k: int) -> Answer:
 def with_photos(services: Services, ranked: Sequence[Ranked]) -> list[Hit]:
     """The photos of these results; one that was deleted meanwhile is left out."""
     ids = [item.candidate.photo_id for item in ranked]
-    mine = select(Photo).where(Photo.owner == services.owner, col(Photo.id).in_(ids))
     with services.database.read() as session:
-        photos = {photo.id: photo for photo in session.exec(mine)}
+        mine = session.exec(_PHOTOS, params={"owner": services.owner, "ids": ids})
+        photos = {photo.id: photo for photo in mine}
     return [Hit(photos[item.candidate.photo_id], item) for item in ranked if item.candidate.photo_id in photos]
 
 
@@ -243,10 +249,9 @@ def _kept(unwanted_factor: float) -> float:
 def _log(services: Services, kind: QueryKind, text: str, results: int, latency_ms: float) -> int | None:
     """The query's id; None if it cannot be written down, which is no reason to keep back its results."""
     values = {"owner": services.owner, "kind": kind, "text": text, "result_count": results}
-    row = insert(SearchQuery).values(**values, latency_ms=latency_ms)
     try:
         with services.database.log() as session:
-            key = session.connection().execute(row).inserted_primary_key
+            key = session.connection().execute(_QUERY, values | {"latency_ms": latency_ms}).inserted_primary_key
     except OperationalError as error:
         logger.warning("a query was not written down: %s", error)
         return None

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import text
 from sqlmodel import Session
 
+from app.database import in_a_row, statement
 from app.migrations.tsearch import TABLE
 from app.migrations.words import PARTS, VIEW, WORDS
 from app.services.interfaces import Ids
@@ -25,11 +25,11 @@ class TsearchWords:
     owner: str
     shared: bool
 
-    def count(self, word: str, *, in_others: bool) -> int:
-        held = (_HOLDS_WORD, _HOLDS_PART) if in_others else (_HOLDS_WORD,)
-        values = {"words": [word], "patterns": _patterns([word]), "owner": self.owner}
-        counts = [f"SELECT count(*) FROM {TABLE} WHERE {holds} {self._mine}" for holds in held]
-        return max(self.session.connection().scalar(text(count), values) or 0 for count in counts)
+    def whole_counts(self, words: Sequence[str]) -> list[int]:
+        return self._counts(_HOLDS_WORD.replace(":words", ":word{}"), [[word] for word in words])
+
+    def part_counts(self, words: Sequence[str]) -> list[int]:
+        return self._counts(_HOLDS_PART.replace(":patterns", ":word{}"), [_patterns([word]) for word in words])
 
     def whole(self, word: str, most: int, *, beside: Sequence[str] = (), among: Among = None) -> Ids:
         rarer = f" AND {TABLE}.words @@ recollect_query(:beside)" if beside else ""
@@ -44,10 +44,20 @@ class TsearchWords:
     def part_columns(self, words: Sequence[str], ids: Sequence[int]) -> Iterator[tuple[int, str]]:
         return self._columns(PARTS, "lower({}) LIKE ANY (:patterns)", words, ids)
 
+    def _counts(self, holds: str, words: Sequence[list[str]]) -> list[int]:
+        if not words:
+            return []
+        one = f"SELECT count(*) FROM {TABLE} WHERE {holds} {self._mine}"
+        values: dict[str, object] = {f"word{n}": word for n, word in enumerate(words)}
+        counts = statement(in_a_row(one, len(words)))
+        return list(self.session.connection().execute(counts, values | {"owner": self.owner}).one())
+
     def _hits(self, holds: str, most: int, among: Among, **values: object) -> Ids:
         within = "" if among is None else f"AND {TABLE}.photo_id = ANY (:among)"
         found = f"SELECT photo_id FROM {TABLE} WHERE {holds} {within} {self._mine}"
-        newest = text(f"SELECT array_agg(photo_id) FROM ({found} ORDER BY photo_id DESC LIMIT :most) AS newest")
+        newest = statement(
+            f"SELECT array_agg(photo_id) FROM ({found} ORDER BY photo_id DESC LIMIT :most) AS newest"
+        )
         values |= {"most": most if among is None else len(among), "owner": self.owner}
         if among is not None:
             values["among"] = list(among)
@@ -67,7 +77,7 @@ class TsearchWords:
         values = {"words": list(words), "patterns": _patterns(words), "ids": list(ids)}
         flags = ", ".join(holds.format(name) for name in names)
         rows = f"SELECT id, {flags} FROM {VIEW}, recollect_query(:words) AS query WHERE id = ANY (:ids)"
-        for photo_id, *held in self.session.connection().execute(text(rows), values):
+        for photo_id, *held in self.session.connection().execute(statement(rows), values):
             yield from ((photo_id, name) for name, here in zip(names, held, strict=True) if here)
 
 

@@ -5,6 +5,7 @@ import threading
 from dataclasses import dataclass
 
 import numpy as np
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, func, select
 
 from app.services.batching import BatchedEncoder
@@ -17,14 +18,17 @@ TEXTS_AT_ONCE = 64  # the encoder's queue has places left for others
 # Two ways to say a thing are more alike than this, and words for different things are less alike, but for kin
 # such as "a cat" and "a kitten" (benchmarks/bench_learning.py).
 ALIKE = 0.55
+NO_VOTES = (None, 0)
 NAMES_A_PICTURE = re.compile(r"photo:\d|image:[0-9a-f]{64}")
+# Made once: to put a statement together takes as long as to execute it, and every search asks.
+_STATE = select(func.max(Feedback.id), func.count()).where(Feedback.owner == bindparam("owner"))
 
 
 @dataclass(frozen=True)
 class _Known:
     """The voted queries of one owner, as of a state of the table."""
 
-    state: tuple[int | None, int] = (None, 0)
+    state: tuple[int | None, int] = NO_VOTES
     texts: tuple[str, ...] = ()
     vectors: Vectors | None = None  # (len(texts), dim); None without any
 
@@ -40,10 +44,12 @@ class VotedQueries:
     def alike(self, session: Session, text: str, query: Vectors, owner: str) -> dict[str, float]:
         """Weights 0..1 of the voted queries that mean nearly the same as a (dim,) query; 1 for the same text.
 
-        What asks with a picture is like itself only. Raises: Overloaded, EncoderFailed.
+        What asks with a picture is like itself only. Without any vote: {}. Raises: Overloaded, EncoderFailed.
         """
         found = {text: 1.0}
         known = self._up_to_date(session, owner)
+        if known.state == NO_VOTES:
+            return {}
         if known.vectors is None or NAMES_A_PICTURE.search(text):
             return found
         likeness = self._relevance.likeness_of_texts(query, known.vectors)
@@ -52,7 +58,7 @@ class VotedQueries:
 
     def _up_to_date(self, session: Session, owner: str) -> _Known:
         """Read again only when a vote has come or gone, and only what is new is encoded."""
-        row = session.exec(select(func.max(Feedback.id), func.count()).where(Feedback.owner == owner)).one()
+        row = session.exec(_STATE, params={"owner": owner}).one()
         state = (row[0], row[1])
         with self._lock:
             known = self._known.get(owner, _Known())
