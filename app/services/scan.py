@@ -64,7 +64,8 @@ def compiled(function: Callable[..., None], signature: str) -> Callable[..., Non
 
 
 class Scanner:
-    """Threads of its own, which never spin: searches at the same time take turns, and do not slow inference."""
+    """The caller's thread, and others of its own, which never spin: what they do at the same time takes turns, and
+    does not slow inference."""
 
     def __init__(self, threads: int | None = None) -> None:
         self._threads = threads or available_cores()
