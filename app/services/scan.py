@@ -64,12 +64,11 @@ def compiled(function: Callable[..., None], signature: str) -> Callable[..., Non
 
 
 class Scanner:
-    """The caller's thread, and others of its own, which never spin: what they do at the same time takes turns, and
-    does not slow inference."""
+    """Threads of its own, which never spin: searches at the same time take turns, and do not slow inference."""
 
     def __init__(self, threads: int | None = None) -> None:
         self._threads = threads or available_cores()
-        self._pool = ThreadPoolExecutor(max(1, self._threads - 1), thread_name_prefix="scan")
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="scan")
         self._bound = compiled(
             _bound_scores, "void(float32[:,::1], float32[::1], float32, int64[::1], float32[::1], float32[::1])"
         )
@@ -95,13 +94,12 @@ class Scanner:
         if parts <= 1:
             work(slice(0, size))
             return
-        own, *others = (slice(*edges) for edges in pairwise(np.linspace(0, size, parts + 1).astype(int).tolist()))
-        waiting: list[Future[None]] = [self._pool.submit(work, part) for part in others]
-        try:
-            work(own)
-        finally:
-            for part in waiting:
-                part.result()
+        edges = np.linspace(0, size, parts + 1).astype(int).tolist()
+        waiting: list[Future[None]] = [
+            self._pool.submit(work, slice(start, end)) for start, end in pairwise(edges)
+        ]
+        for part in waiting:
+            part.result()
 
 
 def margin_of(query: Scores) -> np.float32:
