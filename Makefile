@@ -31,7 +31,7 @@ soak: dev
 	$(BIN)/pytest -m soak
 
 bench: $(VENV)/.installed-bench
-	for name in encode clip import search voice http tags evaluate fusion relevance learning exclusion isolation; do $(BIN)/python -m benchmarks.bench_$$name || exit 1; done
+	for name in encode clip import search voice http idle tags evaluate fusion relevance learning exclusion isolation; do $(BIN)/python -m benchmarks.bench_$$name || exit 1; done
 	$(BIN)/python -m benchmarks.report
 
 # The environment: what requirements.txt pins, and this project itself, editable.

@@ -116,6 +116,22 @@ def voice(found: Report) -> Chapter:
     )
 
 
+def idle(found: Report) -> Chapter:
+    pauses = found["found"]
+    words = "; ".join(
+        f"after {pause} s {one['search_first_ms']:.0f} ms, {one['search']:.2f} of a warm one (reading "
+        f"{one['reading']:.2f})"
+        for pause, one in pauses.items()
+    )
+    return Chapter(
+        "What does the first search after a pause cost, and what reading as much memory as the text tower's?",
+        words,
+        "first beside warm",
+        {f"{name}, {pause} s": one[name] for pause, one in pauses.items() for name in ("search", "reading")},
+        tuple(f"search, {pause} s" for pause in pauses),
+    )
+
+
 def http(found: Report) -> Chapter:
     cases = found["found"]
 
@@ -235,6 +251,7 @@ CHAPTERS: dict[str, Callable[[Report], Chapter]] = {
     "search": search,
     "voice": voice,
     "http": http,
+    "idle": idle,
     "tags": tags,
     "evaluate": evaluate,
     "relevance": relevance,

@@ -1,0 +1,92 @@
+"""What does the first search after a pause cost beside a warm one, and how much of that is the machine's doing?
+
+A server of its own, on loopback, with 10,000 photos, that nobody asks for a while. The limit is a process that
+holds as much memory as the layers of the text tower and does nothing but add it up: what the machine has taken
+away from that one meanwhile (its caches, or on a virtual machine more), no server can keep.
+Run: python -m benchmarks.bench_idle [--pauses 1 15 60] [--tries 5]; an hour is --pauses 3600 --tries 1
+"""
+
+import argparse
+import http.client
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from app.services.embedded_encoder import EmbeddedEncoder
+from app.services.photo_store import LocalPhotoStore
+from benchmarks import results
+from benchmarks.bench_http import PHOTOS, Paths, new_words
+from benchmarks.bench_search import stored
+from tests.server import Server, running
+
+LAYERS_BYTES = 43 * 2**20  # of the embedded text tower in float32, without its vocabulary
+WARM = 20
+
+Work = Callable[[], object]
+Ratios = dict[str, list[float]]
+
+
+def main() -> None:
+    """Print a table, and write results/idle.json."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pauses", type=float, nargs="+", default=[1, 15, 60], help="seconds")
+    parser.add_argument("--tries", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        stored(Path(folder) / "recollect.db", PHOTOS, EmbeddedEncoder.space).dispose()
+        LocalPhotoStore(Path(folder) / "uploads").set_up()
+        with running(Path(folder), RECOLLECT_LOG_LEVEL="warning") as server:
+            found = measure(server, options.pauses, options.tries)
+    results.write("idle", {"found": found}, ["torch", "sqlalchemy", "fastapi"])
+
+
+def measure(server: Server, pauses: Sequence[float], tries: int) -> dict[str, dict[str, float]]:
+    """Medians by pause: ms of a first and a warm search, and how many times as long the first ones take."""
+    weights, paths = np.ones(LAYERS_BYTES // 4, np.float32), new_words()
+    cases: dict[str, Work] = {"search": partial(search, server.port, paths), "reading": weights.sum}
+    found = {}
+    for pause in pauses:
+        rounds = [after(pause, cases, reverse=number % 2 == 1) for number in range(tries)]
+        median = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
+        found[f"{pause:g}"] = median
+        print(f"after {pause:g} s: ", end="")
+        print(", ".join(f"{key} {value:.2f}" for key, value in median.items()), flush=True)
+    return found
+
+
+def after(pause: float, cases: dict[str, Work], *, reverse: bool) -> dict[str, float]:
+    """Each case warm, then a pause, then each once; who is first then takes turns."""
+    warm = {name: statistics.median([ms(work) for _ in range(WARM)][WARM // 4 :]) for name, work in cases.items()}
+    time.sleep(pause)
+    first = {name: ms(cases[name]) for name in sorted(cases, reverse=reverse)}
+    return {
+        "search_first_ms": first["search"],
+        "search_warm_ms": warm["search"],
+        "search": first["search"] / warm["search"],
+        "reading": first["reading"] / warm["reading"],
+    }
+
+
+def search(port: int, paths: Paths) -> None:
+    """Over a connection of its own, as one who comes back after a while has none. Raises: AssertionError."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.request("GET", next(paths))
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == 200, answer.status
+
+
+def ms(work: Work) -> float:
+    started = time.perf_counter()
+    work()
+    return 1000 * (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    main()
