@@ -323,12 +323,13 @@ def pick_device(settings: Settings) -> str:
 
 def load_encoder(choice: ModelChoice, device: str, precision: str = "auto") -> ImageTextEncoder:
     """Raises: WeightsRefused, RuntimeError (weights that do not fit their architecture)."""
+    from app.services.precision import image_dtype
+
     if choice.clip is None:
         from app.services.embedded_encoder import EmbeddedEncoder
 
-        return EmbeddedEncoder(device)
+        return EmbeddedEncoder(device, image_dtype(precision, device))
     from app.services.clip_encoder import OpenClipEncoder
-    from app.services.precision import image_dtype
 
     return OpenClipEncoder(
         choice.clip.architecture,

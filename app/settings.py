@@ -106,8 +106,8 @@ class Settings(BaseSettings):
     device: str = Field("auto", description="torch device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
-        description="Number type of an open_clip model's products, on GPUs of its image tower alone: `auto` takes "
-        "`bfloat16` on processors with units for it (AMX, AVX512-BF16), `float16` on CUDA, else `float32`.",
+        description="Number type of a model's products, on GPUs of an open_clip model's image tower alone: `auto` "
+        "takes `bfloat16` on processors with units for it (AMX, AVX512-BF16), `float16` on CUDA, else `float32`.",
     )
     torch_threads: int = Field(0, ge=0, le=1024, description="Threads for inference altogether; 0: one per core.")
     index: Literal["flat", "flat8", "pgvector"] = Field(

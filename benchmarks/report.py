@@ -33,18 +33,19 @@ class Chapter:
 def encode(found: Report) -> Chapter:
     ms, gain, texts = found["median_ms"], found["gain"], found["texts_per_s"]
     answer = "; ".join(
-        f"{name} {ms['plain'][key]:.0f} → {ms['both'][key]:.0f} ms ({gain[key]:.1f}×)"
+        f"{name} {ms['served'][key]:.1f} ms, theirs {ms['peers'][key]:.1f} ({gain[key]:.1f}×), ours in float32 "
+        f"{ms['both'][key]:.1f}"
         for name, key in (("pictures ×16", "image_16"), ("a picture alone", "image_1"), ("a text alone", "text_1"))
     )
     many = texts["at_once"] / texts["one_by_one"]
     return Chapter(
-        "What do kept memory, threads for inference and batches gain over the same encoder called from worker "
-        "threads?",
+        "How fast is the embedded encoder beside timm and transformers with the same weights, called from worker "
+        "threads, and what do batches gain?",
         f"{answer}; 256 texts at once {texts['at_once']:.0f} a second, one by one {texts['one_by_one']:.0f} "
         f"({many:.1f}×)",
         "ms a picture, batches of 16",
         {case: measured["image_16"] for case, measured in ms.items()},
-        ("both",),
+        ("served",),
     )
 
 
@@ -119,15 +120,20 @@ def voice(found: Report) -> Chapter:
 def idle(found: Report) -> Chapter:
     pauses = found["found"]
     words = "; ".join(
-        f"after {pause} s {one['search_first_ms']:.0f} ms, {one['search']:.2f} of a warm one (reading "
-        f"{one['reading']:.2f})"
+        f"after {pause} s {one['search_first_ms']:.0f} ms, {one['search_of_paced']:.2f} of one a second, "
+        f"{one['search_of_in_a_row']:.2f} of one right after another (reading {one['reading_of_paced']:.2f} and "
+        f"{one['reading_of_in_a_row']:.2f})"
         for pause, one in pauses.items()
     )
     return Chapter(
         "What does the first search after a pause cost, and what reading as much memory as the text tower's?",
         words,
-        "first beside warm",
-        {f"{name}, {pause} s": one[name] for pause, one in pauses.items() for name in ("search", "reading")},
+        "first beside one a second",
+        {
+            f"{name}, {pause} s": one[f"{name}_of_paced"]
+            for pause, one in pauses.items()
+            for name in ("search", "reading")
+        },
         tuple(f"search, {pause} s" for pause in pauses),
     )
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 from typer.testing import CliRunner, Result
@@ -28,7 +29,9 @@ from app.flows.services import Services
 from app.main import create_app
 from app.postgres import is_postgres
 from app.services.embedded_encoder import EmbeddedEncoder
+from app.services.interfaces import Vectors
 from app.services.model_choice import ModelChoice, choose_model
+from app.services.packed_layers import has_kernels
 from app.settings import Settings
 from tests import postgres
 from tests.bucket import BucketServer
@@ -42,6 +45,15 @@ BUSES = "coco_000000423617.jpg"
 DOG = "coco_000000017029.jpg"
 PIZZA = "coco_000000121647.jpg"
 SKIER = "coco_000000000785.jpg"
+
+# In which a model can multiply here, whatever it would choose by itself.
+DTYPES = [
+    torch.float32,
+    pytest.param(
+        torch.bfloat16,
+        marks=pytest.mark.skipif(not has_kernels(torch.bfloat16), reason="no bfloat16 on this processor"),
+    ),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -246,6 +258,11 @@ def picture_bytes(image: Image.Image, kind: str = "JPEG", **options: Any) -> byt
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def assert_same(vectors: Vectors, others: Vectors) -> None:
+    """Unit vectors, but for rounding: in half precision they depend a little on what is encoded beside them."""
+    assert (vectors * others).sum(axis=1).min() > 0.9999
 
 
 def shared(path: str) -> Path:

@@ -1,22 +1,23 @@
 """Packed layers against PyTorch's own, with the same weights."""
 
 import copy
-import platform
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from app.services.packed_layers import PackedAttention, PackedLinear, PackedPatches, attended, pack
+from app.services.packed_layers import (
+    PackedAttention,
+    PackedLinear,
+    PackedPatches,
+    attended,
+    has_kernels,
+    pack,
+)
+from tests.conftest import DTYPES
 
-X86 = platform.machine() in ("x86_64", "AMD64")
-BFLOAT16 = X86 and torch._C._has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-DTYPES = [
-    torch.float32,
-    pytest.param(torch.bfloat16, marks=pytest.mark.skipif(not BFLOAT16, reason="no bfloat16 on this processor")),
-]
-pytestmark = pytest.mark.skipif(not X86, reason="packed on x86 alone")
+pytestmark = pytest.mark.skipif(not has_kernels(torch.float32), reason="packed on x86 alone")
 
 
 class Both(nn.Module):

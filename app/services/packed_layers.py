@@ -23,7 +23,7 @@ def pack(model: nn.Module, dtype: torch.dtype) -> None:
     Their products are in `dtype` from then on; what comes in and goes out keeps its own type. The model can run,
     but neither trained nor saved after that. Nothing is changed where oneDNN has no such kernels.
     """
-    if not _has_kernels(dtype):
+    if not has_kernels(dtype):
         return
     for parent, name, layer in list(_layers(model)):
         if type(layer) is nn.Linear and layer.weight.device.type == "cpu":
@@ -124,7 +124,8 @@ def _query_scaled(joined: Tensor, heads: int) -> Tensor:
     return torch.cat([joined[:dim] * (dim // heads) ** -0.5, joined[dim:]])
 
 
-def _has_kernels(dtype: torch.dtype) -> bool:
+def has_kernels(dtype: torch.dtype) -> bool:
+    """Whether oneDNN is there, and multiplies this type."""
     if platform.machine() not in ("x86_64", "AMD64") or not torch._C._has_mkldnn:
         return False
     return dtype is torch.float32 or (dtype is torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
