@@ -25,7 +25,7 @@ class PackedConvolution:
         self._bias = None if layer.bias is None else layer.bias.detach()
         self._how: tuple[Any, ...] = layer.padding, layer.stride, layer.dilation, layer.groups
         self._after: tuple[str, list[float], str] = ("hardtanh", [0.0, 6.0], "") if relu6 else ("none", [], "")
-        self._arranged: dict[tuple[int, ...], Tensor] = {}  # by the shape of what comes in
+        self._arranged: dict[tuple[int, ...], Tensor] = {}  # by OpenMP threads and the shape of what comes in
 
     def __call__(self, x: Tensor) -> Tensor:
         x = x.to(self._dtype)
@@ -35,10 +35,11 @@ class PackedConvolution:
         return made
 
     def _arranged_for(self, x: Tensor) -> Tensor:
-        """Pictures of one size come again and again, alone or many at once."""
+        """Pictures of one size come again and again, alone or many at once, most of them to the same thread."""
         shape = (1 if len(x) == 1 else BATCH, *x.shape[1:])
-        if shape not in self._arranged:
-            self._arranged[shape] = torch.ops.mkldnn._reorder_convolution_weight(
+        key = (torch.get_num_threads(), *shape)
+        if key not in self._arranged:
+            self._arranged[key] = torch.ops.mkldnn._reorder_convolution_weight(
                 self._weight, *self._how, list(shape)
             )
-        return self._arranged[shape]
+        return self._arranged[key]
