@@ -65,16 +65,23 @@ def clip(found: Report) -> Chapter:
 
 
 def imports(found: Report) -> Chapter:
-    done, limit = (sorted(column)[len(column) // 2] for column in zip(*found["rates"], strict=True))
-    large = found["large"]
+    models, large = found["models"], found["large"]
+    rates = "; ".join(
+        f"{name} {one['import']:.0f} of {one['encoder']:.0f} photos a second ({one['share']:.0%}, with "
+        f"{one['busy']:.0%} of the cores busy)"
+        for name, one in models.items()
+    )
     return Chapter(
         "How near does an import come to the encoder alone, and what does a photo of 12 megapixels cost?",
-        f"{done:.0f} of {limit:.0f} photos a second ({found['share']:.0%}), with {found['busy']:.0%} of the cores "
-        "busy; 12 megapixels: decoded in "
-        f"{large['decode_ms']:.0f} ms (whole: {large['whole_ms']:.0f}), encoded in {large['encode_ms']:.0f}",
+        f"{rates}; 12 megapixels, embedded: decoded in {large['decode_ms']:.0f} ms (whole: "
+        f"{large['whole_ms']:.0f}), encoded in {large['encode_ms']:.0f}",
         "photos a second",
-        {"import": done, "encoder alone": limit},
-        ("import",),
+        {
+            f"{name}{what}": one[key]
+            for name, one in models.items()
+            for what, key in (("", "import"), (", encoder alone", "encoder"))
+        },
+        tuple(models),
     )
 
 
