@@ -53,7 +53,7 @@ def measure(server: Server, pauses: Sequence[float], tries: int) -> dict[str, di
     cases: dict[str, Work] = {"search": partial(search, server.port, paths), "reading": weights.sum}
     found = {}
     for pause in pauses:
-        rounds = [after(pause, cases, reverse=number % 2 == 1) for number in range(tries)]
+        rounds = [after(pause, cases) for _ in range(tries)]
         median = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
         found[f"{pause:g}"] = median
         print(f"after {pause:g} s: ", end="")
@@ -61,12 +61,12 @@ def measure(server: Server, pauses: Sequence[float], tries: int) -> dict[str, di
     return found
 
 
-def after(pause: float, cases: dict[str, Work], *, reverse: bool) -> dict[str, float]:
-    """Each case warm, then a pause, then each once; who is first then takes turns."""
+def after(pause: float, cases: dict[str, Work]) -> dict[str, float]:
+    """Each case warm, then a pause, then each once: the search first, as reading would empty the caches."""
     in_a_row = {name: warm(work, 0.0) for name, work in cases.items()}
     paced = {name: warm(work, PACE_S) for name, work in cases.items()}
     time.sleep(pause)
-    first = {name: ms(cases[name]) for name in sorted(cases, reverse=reverse)}
+    first = {name: ms(work) for name, work in cases.items()}
     report = {"search_first_ms": first["search"], "search_paced_ms": paced["search"]}
     for name in cases:
         report[f"{name}_of_paced"] = first[name] / paced[name]
