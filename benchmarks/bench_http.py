@@ -1,8 +1,8 @@
 """How many searches a second does the running server answer, and how long do 1, 8, 64 and 256 clients wait?
 
 A server of its own, on loopback, with 10,000 photos. Each client asks again as soon as it is answered. Two limits
-are measured beside it: /health (little but the HTTP stack), and the text encoder alone, text after text, as a
-server without batches would call it. Run: python -m benchmarks.bench_http
+are measured beside it: /health (the HTTP stack and a few counts of rows), and the text encoder alone, text after
+text, as a server without batches would call it. Run: python -m benchmarks.bench_http
 """
 
 import http.client
