@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.services.embedded_encoder import HEADS_FILE, HEADS_SHA256, EmbeddedEncoder, load_heads
+from app.services.embedded_encoder import HEADS_FILE, HEADS_SHA256, EmbeddedEncoder, load_heads, part_sizes
 from app.services.interfaces import Vectors
 from app.services.weight_files import WeightsRefused, checked, package_file
 from tests.conftest import BUSES, DOG, DTYPES, PHOTOS, PIZZA, SKIER, assert_same, shared
@@ -151,6 +151,13 @@ def test_one_input_alone_gives_the_same_as_in_a_batch(measured: EmbeddedEncoder)
     assert_same(alone, encode_files(measured, files))
     texts = ["a dog", "a very long text about a dog and about a bus that both wait in the rain", "bus", ""]
     assert_same(np.concatenate([measured.encode_texts([text]) for text in texts]), measured.encode_texts(texts))
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(1, [1]), (7, [4, 2, 1]), (16, [16]), (45, [16, 16, 8, 4, 1]), (0, [])]
+)
+def test_batches_come_in_few_sizes(count: int, sizes: list[int]) -> None:
+    assert part_sizes(count) == sizes
 
 
 def test_text_past_64_tokens_is_cut(encoder: EmbeddedEncoder) -> None:
