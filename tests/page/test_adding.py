@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,18 @@ from tests.page.axe import grave_findings
 from tests.page.browser import ANSWER_MS, HORSES, LAPTOP, Watched, names, upload
 from tests.server import http
 
+KEPT = """(count) => new Promise((resolve) => {
+    indexedDB.open("recollect-adding").onsuccess = ({ target }) => {
+        const stores = target.result.transaction(["files", "jobs"]);
+        const files = stores.objectStore("files").count();
+        const jobs = stores.objectStore("jobs").getAll();
+        stores.oncomplete = () => {
+            const digests = jobs.result.filter((job) => job.sha256).length;
+            target.result.close();
+            resolve(Math.min(files.result, digests) >= count);
+        };
+    };
+})"""
 BROKEN_LINE = {"ERR_FAILED", "ERR_INTERNET_DISCONNECTED"}
 
 
@@ -222,21 +235,10 @@ def hold(page: Page, pattern: str) -> None:
 def kept(page: Page, count: int) -> None:
     """Waits until the browser's database has so many files, and the digests of as many."""
     expect(page.locator("#uploads-list li[data-state=sending]").first).to_be_visible()
-    page.wait_for_function(
-        """(count) => new Promise((resolve) => {
-            indexedDB.open("recollect-adding").onsuccess = ({ target }) => {
-                const stores = target.result.transaction(["files", "jobs"]);
-                const files = stores.objectStore("files").count();
-                const jobs = stores.objectStore("jobs").getAll();
-                stores.oncomplete = () => {
-                    const digests = jobs.result.filter((job) => job.sha256).length;
-                    target.result.close();
-                    resolve(Math.min(files.result, digests) >= count);
-                };
-            };
-        })""",
-        arg=count,
-    )
+    deadline = time.monotonic() + ANSWER_MS / 1000
+    while not page.evaluate(KEPT, count):  # wait_for_function would take the promise itself for an answer
+        assert time.monotonic() < deadline, "the browser has not written down all files"
+        page.wait_for_timeout(50)
 
 
 def test_what_failed_is_tried_again_at_once(empty_page: Watched, photos: dict[str, Path]) -> None:
