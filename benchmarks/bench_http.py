@@ -21,6 +21,7 @@ import numpy as np
 from app.services.embedded_encoder import EmbeddedEncoder
 from app.services.inference_thread import InferenceThreads, available_cores, leave_the_cores_to_inference
 from app.services.photo_store import LocalPhotoStore
+from app.services.precision import image_dtype
 from benchmarks import results
 from benchmarks.bench_search import stored
 from tests.server import Server, running
@@ -120,7 +121,8 @@ def ask(port: int, paths: Paths, lock: threading.Lock, start: threading.Barrier,
 def encoder_alone() -> float:
     """Texts a second, one after another."""
     leave_the_cores_to_inference()
-    threads, encoder = InferenceThreads.on(available_cores()), EmbeddedEncoder()
+    threads = InferenceThreads.on(available_cores())
+    encoder = EmbeddedEncoder(dtype=image_dtype("auto", "cpu"))
     encoder.encode_texts(["warm-up"])
     started, done = time.perf_counter(), 0
     while time.perf_counter() - started < SECONDS:

@@ -29,6 +29,7 @@ from app.flows.services import Services
 from app.main import create_app
 from app.postgres import is_postgres
 from app.services.embedded_encoder import EmbeddedEncoder
+from app.services.interfaces import Vectors
 from app.services.model_choice import ModelChoice, choose_model
 from app.services.packed_layers import has_kernels
 from app.settings import Settings
@@ -257,6 +258,11 @@ def picture_bytes(image: Image.Image, kind: str = "JPEG", **options: Any) -> byt
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def assert_same(vectors: Vectors, others: Vectors) -> None:
+    """Unit vectors, but for rounding: in half precision they depend a little on what is encoded beside them."""
+    assert (vectors * others).sum(axis=1).min() > 0.9999
 
 
 def shared(path: str) -> Path:

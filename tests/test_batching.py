@@ -14,6 +14,7 @@ from app.services.batching import BatchedEncoder, MicroBatcher, QueuedTranscribe
 from app.services.embedded_encoder import EmbeddedEncoder
 from app.services.inference_thread import InferenceThreads, available_cores, share_cores
 from app.services.interfaces import Samples16k, Transcript
+from tests.conftest import assert_same
 
 PATIENCE_S = 10.0
 
@@ -254,7 +255,7 @@ def test_pictures_and_texts_of_many_callers_are_those_of_the_encoder_itself(
     try:
         with ThreadPoolExecutor(12) as pool:
             answers = list(pool.map(lambda text: batched.encode_texts([text])[0], texts))
-        assert np.allclose(np.stack(answers), expected, atol=1e-4)
+        assert_same(np.stack(answers), expected)
         assert batched.encode_images([]).shape == (0, encoder.dim)
         assert (batched.space, batched.dim, batched.logit_scale) == (encoder.space, 512, encoder.logit_scale)
     finally:
@@ -279,7 +280,7 @@ def test_the_oldest_text_makes_room(encoder: EmbeddedEncoder, threads: Inference
     batched = BatchedEncoder(encoder, threads, max_batch=8, max_queue=64, timeout_s=60, text_cache_size=1)
     try:
         vectors = batched.encode_texts(["a dog", "a cat"])  # more than the cache holds
-        assert np.allclose(vectors, encoder.encode_texts(["a dog", "a cat"]), atol=1e-4)
+        assert_same(vectors, encoder.encode_texts(["a dog", "a cat"]))
         batched.texts.close()
         assert np.array_equal(batched.encode_texts(["a cat"])[0], vectors[1])
         with pytest.raises(Overloaded):

@@ -157,9 +157,10 @@ def vectors_of(database: Database, space: str) -> dict[int, Vectors]:
 
 
 def comes_from(answer: dict[str, Any], query: Vectors, vectors: dict[int, Vectors]) -> bool:
-    """Whether each result has the similarity that its photo has in this space, to half precision."""
+    """Whether each result has the similarity that its photo has in this space, to half precision: in bfloat16 the
+    query's vector depends a little on what is encoded beside it."""
     return all(
-        hit["photo_id"] in vectors and abs(hit["similarity"] - float(vectors[hit["photo_id"]] @ query)) < 2e-3
+        hit["photo_id"] in vectors and abs(hit["similarity"] - float(vectors[hit["photo_id"]] @ query)) < 5e-3
         for hit in answer["results"]
     )
 
