@@ -24,10 +24,10 @@ from app.services.vectors import finite
 from app.services.weight_files import checked, package_file
 
 IMAGE_SIZE = 260  # px, what EfficientNet-Lite2 was trained at
-LARGEST_PART = 16  # pictures; more at once are no faster
-MOST_TEXTS = 32  # at once; more are no faster
+MOST_PICTURES = 16  # at once; more are no faster
+MOST_TEXTS = 32  # at once
 MAX_TOKENS = 64
-TOKEN_STEP = 8
+TOKEN_STEP = 8  # to multiples of which texts are padded in bfloat16
 IMAGE_TOWER_SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
 TEXT_TOWER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 HEADS_SHA256 = "b9d08f7a6744408781d5cc823836c171a1dd91143051d5bbbd52f20ef09f8548"
@@ -96,13 +96,13 @@ class ImageTower:
 
 
 def part_sizes(count: int) -> list[int]:
-    """Powers of two up to LARGEST_PART that add up to `count`, the largest first.
+    """Powers of two up to MOST_PICTURES that add up to `count`, the largest first.
 
     oneDNN keeps code and memory for each size of batch that it meets, for 1 to 16 half a gigabyte.
     """
     sizes: list[int] = []
     while left := count - sum(sizes):
-        sizes.append(min(LARGEST_PART, 1 << (left.bit_length() - 1)))
+        sizes.append(min(MOST_PICTURES, 1 << (left.bit_length() - 1)))
     return sizes
 
 
