@@ -1,20 +1,18 @@
 """One engine, three kinds of transaction. SQLite's settings are here, PostgreSQL's in app/postgres.py."""
 
-import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, TextClause, event, text
+from sqlalchemy import Engine, TextClause, event, text
 from sqlalchemy.exc import OperationalError
-from sqlmodel import Session, col, create_engine, func, select
+from sqlmodel import Session, create_engine
 
 from app import postgres
 from app.migrations import bring_up_to_date
-from app.tables import Photo
 
 # In WAL mode FULL makes every commit durable on power loss; NORMAL may lose the last ones, but never corrupts.
 _BEGIN = {
@@ -110,19 +108,6 @@ def is_postgres(session: Session) -> bool:
 def statement(sql: str) -> TextClause:
     """Made once: to look for the names of values in it takes as long as to execute it."""
     return text(sql)
-
-
-def in_a_row(one: str, count: int) -> str:
-    """A statement that gives what so many others give, each a value; `{}` in `one` stands for their number."""
-    return "SELECT " + ", ".join(f"({one.format(n)})" for n in range(count))
-
-
-def among_ids(session: Session, ids: Sequence[int]) -> ColumnElement[bool]:
-    """For WHERE: photos with these ids, however many; a parameter for each could be too many."""
-    if is_postgres(session):
-        return postgres.among(col(Photo.id), ids)
-    these = func.json_each(json.dumps(ids)).table_valued("value")
-    return col(Photo.id).in_(select(these.c.value))
 
 
 def _sqlite_options(url: str, busy_timeout_s: float) -> dict[str, Any]:

@@ -3,17 +3,11 @@
 import importlib.util
 import threading
 import time
-from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import (
-    ARRAY,
-    BigInteger,
-    ColumnElement,
     Connection,
     Engine,
-    any_,
-    bindparam,
     event,
     make_url,
 )
@@ -69,12 +63,6 @@ def set_up(engine: Engine, busy_timeout_s: float) -> None:
         kind = connection.get_execution_options().get("recollect_begin")
         if kind is not None:  # else it is none of Database's
             connection.exec_driver_sql(_BEGIN[kind])
-
-
-def among(column: Any, ids: Iterable[int]) -> ColumnElement[bool]:
-    """For WHERE: one parameter, however many ids."""
-    found: ColumnElement[bool] = column == any_(bindparam(None, [int(i) for i in ids], ARRAY(BigInteger)))
-    return found
 
 
 class Listener:

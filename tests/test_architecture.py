@@ -33,6 +33,7 @@ LAYERS = [
         "app.settings",
         "app.errors",
         "app.tables",
+        "app.id_lists",
         "app.schemas",
         "app.search_schemas",
         "app.drop_in_schemas",

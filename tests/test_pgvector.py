@@ -17,7 +17,7 @@ from app.errors import InvalidRequest
 from app.flows import pgvector_index
 from app.flows.live_index import LiveIndex
 from app.flows.pgvector_index import PgvectorIndex, vector_table
-from app.postgres import among
+from app.id_lists import among
 from app.services.embedded_encoder import EmbeddedEncoder
 from app.services.faiss_index import FaissIndex
 from app.services.interfaces import Ids, Vectors

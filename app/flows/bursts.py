@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from sqlmodel import col, select
 
 from app.flows.duplicates import RULES
-from app.flows.nearest import IDS_A_QUERY
 from app.flows.ranking import Ranked
 from app.flows.services import Services
+from app.id_lists import among
 from app.schemas import DuplicateKind
 from app.services.interfaces import Ids, Vectors
 from app.services.looks import PLAIN
@@ -70,12 +70,11 @@ def _looks(services: Services, ids: Ids) -> _Looks:
     vectors = np.zeros((len(ids), services.index.dim), np.float32)
     row_of = {photo_id: row for row, photo_id in enumerate(ids.tolist())}
     with services.database.read() as session:
-        for i in range(0, len(ids), IDS_A_QUERY):
-            part = col(Photo.id).in_(ids[i : i + IDS_A_QUERY].tolist())
-            for photo_id, phash, taken in session.exec(select(Photo.id, Photo.phash, Photo.taken_at).where(part)):
-                row = row_of[photo_id or 0]
-                hashes[row] = (phash or PLAIN) & (2**64 - 1)
-                moments[row] = np.nan if taken is None else taken.timestamp()
+        facts = select(Photo.id, Photo.phash, Photo.taken_at).where(among(col(Photo.id), ids))
+        for photo_id, phash, taken in session.exec(facts):
+            row = row_of[photo_id or 0]
+            hashes[row] = (phash or PLAIN) & (2**64 - 1)
+            moments[row] = np.nan if taken is None else taken.timestamp()
     found, there = services.index.vectors(ids)
     vectors[[row_of[photo_id] for photo_id in found.tolist()]] = there
     return _Looks(ids, hashes, moments, vectors)

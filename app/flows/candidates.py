@@ -11,10 +11,11 @@ from app.flows.filters import PhotoFilter
 from app.flows.full_text import TextMatch, TextMatches, text_matches
 from app.flows.learning import learned
 from app.flows.measures import Measures, measured
-from app.flows.nearest import IDS_A_QUERY, nearest, passing
+from app.flows.nearest import nearest, passing
 from app.flows.questions import Question
 from app.flows.ranking import Candidate
 from app.flows.services import Services
+from app.id_lists import among
 from app.services.interfaces import Vectors
 from app.tables import Feedback, Photo
 from app.telemetry import StepTimer
@@ -26,9 +27,7 @@ _VOTES = (
     .where(Feedback.owner == bindparam("owner"), Feedback.query_text == bindparam("text"))
     .order_by(col(Feedback.id))
 )
-_FACTS = select(col(Photo.id), MOMENT, col(Photo.category)).where(
-    col(Photo.id).in_(bindparam("ids", expanding=True))
-)
+_FACTS = select(col(Photo.id), MOMENT, col(Photo.category)).where(among(col(Photo.id)))
 
 WHOLE = 0.999  # a photo whose words hold all of the query is what was asked for, whatever it shows
 NO_WORDS = TextMatches()
@@ -109,12 +108,8 @@ class Facts:
 
 def _facts(session: Session, ids: Iterable[int]) -> dict[int, Facts]:
     """Of those that are there."""
-    found: dict[int, Facts] = {}
-    wanted = list(ids)
-    for i in range(0, len(wanted), IDS_A_QUERY):
-        rows = session.exec(_FACTS, params={"ids": wanted[i : i + IDS_A_QUERY]})
-        found |= {i: Facts(i, moment, category) for i, moment, category in rows if i is not None}
-    return found
+    rows = session.exec(_FACTS, params={"ids": ids})
+    return {i: Facts(i, moment, category) for i, moment, category in rows if i is not None}
 
 
 def _candidate(facts: Facts, measures: Measures, text: TextMatch | None, vote: Feedback | None) -> Candidate:

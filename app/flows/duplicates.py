@@ -14,8 +14,8 @@ from sqlmodel import Session, and_, col, func, select
 
 from app.flows.cursors import make_cursor, read_cursor
 from app.flows.look_filler import WITHOUT_LOOK
-from app.flows.nearest import IDS_A_QUERY
 from app.flows.services import Services
+from app.id_lists import among
 from app.schemas import MAX_ID, DuplicateKind
 from app.services.interfaces import Ids
 from app.services.looks import PLAIN
@@ -131,11 +131,7 @@ def _hashes(session: Session, owner: str) -> tuple[Ids, Hashes]:
 
 
 def _photos(session: Session, ids: Ids) -> dict[int, Photo]:
-    found: dict[int, Photo] = {}
-    for i in range(0, len(ids), IDS_A_QUERY):
-        part = select(Photo).where(col(Photo.id).in_(ids[i : i + IDS_A_QUERY].tolist()))
-        found |= {_id(photo): photo for photo in session.exec(part)}
-    return found
+    return {_id(photo): photo for photo in session.exec(select(Photo).where(among(col(Photo.id), ids)))}
 
 
 def _gathered(

@@ -11,6 +11,7 @@ from typing import Any, Self
 from sqlalchemy import ColumnElement, String, and_, case, cast, false, func, or_
 from sqlmodel import col
 
+from app.id_lists import among
 from app.search_schemas import FilterParams
 from app.tables import DEFAULT_OWNER, Orientation, Photo, PhotoStatus
 
@@ -114,7 +115,7 @@ class PhotoFilter:
         if self.orientation is not None:
             found.append(_turned(self.orientation))
         if self.ids is not None:
-            found.append(col(Photo.id).in_(self.ids))
+            found.append(among(col(Photo.id), self.ids))
         return found
 
     def _times(self) -> list[ColumnElement[bool]]:

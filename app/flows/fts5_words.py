@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import Connection
 from sqlmodel import Session
 
-from app.database import in_a_row, statement
+from app.database import statement
 from app.migrations.fts5 import TABLES
 from app.migrations.words import VIEW
 from app.services.interfaces import Ids
@@ -61,9 +61,11 @@ class Fts5Words:
     def _counts(self, table: str, words: Sequence[str]) -> list[int]:
         if not words:
             return []
-        one = f"SELECT count(*) FROM {table} WHERE {table} MATCH :word{{}} {self._mine(table)}"
-        values = {f"word{n}": _quoted(word) for n, word in enumerate(words)} | {"owner": self.owner}
-        return list(self._connection.execute(statement(in_a_row(one, len(words))), values).one())
+        # The same statement for any number of words, so that a connection has it ready.
+        one = f"SELECT count(*) FROM {table} WHERE {table} MATCH value {self._mine(table)}"
+        each = statement(f"SELECT ({one}) FROM json_each(:words) ORDER BY key")
+        quoted = json.dumps([_quoted(word) for word in words])
+        return list(self._connection.scalars(each, {"words": quoted, "owner": self.owner}))
 
     @property
     def _connection(self) -> Connection:

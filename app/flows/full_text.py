@@ -8,10 +8,11 @@ from typing import Protocol, Self
 import numpy as np
 from sqlmodel import Session, col, func, or_, select
 
-from app.database import among_ids, is_postgres
+from app.database import is_postgres
 from app.flows.filters import PhotoFilter
 from app.flows.fts5_words import Among, Fts5Words
 from app.flows.tsearch_words import TsearchWords
+from app.id_lists import among
 from app.services.interfaces import Ids, Scores
 from app.tables import Photo
 
@@ -203,7 +204,7 @@ def _passing(session: Session, ids: Ids, wanted: PhotoFilter, limit: int) -> lis
     start, step = 0, limit
     while start < len(ids) and len(shown) < limit:
         part = ids[start : start + step].tolist()
-        left = set(session.exec(select(Photo.id).where(among_ids(session, part), *wanted.conditions())))
+        left = set(session.exec(select(Photo.id).where(among(col(Photo.id), part), *wanted.conditions())))
         shown += [start + n for n, photo_id in enumerate(part) if photo_id in left]
         start, step = start + step, step * GROWTH
     return shown[:limit]

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, LargeBinary, type_coerce
 from sqlmodel import Session, col, func, select
 
 from app.database import Database
+from app.id_lists import among
 from app.services.interfaces import Ids, VectorIndex, Vectors
 from app.tables import Embedding, Photo, stacked
 
@@ -17,7 +18,6 @@ logger = logging.getLogger(__name__)
 
 CHUNK_ROWS = 10_000
 POLLS_PER_RECONCILIATION = 10
-IDS_A_QUERY = 1000  # databases limit the parameters of one query
 
 # Plain columns and the vectors as bytes: an object for each row would take ten times as long.
 COLUMNS = (
@@ -126,8 +126,8 @@ class LiveIndex:
             for index in self.indexes():
                 index.remove(np.setdiff1d(indexed, stored))
             missing = np.setdiff1d(stored, indexed)
-            for i in range(0, len(missing), IDS_A_QUERY):
-                self._add_rows(session, col(Embedding.photo_id).in_(missing[i : i + IDS_A_QUERY].tolist()))
+            for i in range(0, len(missing), CHUNK_ROWS):
+                self._add_rows(session, among(col(Embedding.photo_id), missing[i : i + CHUNK_ROWS]))
 
     @property
     def _mine(self) -> ColumnElement[bool]:

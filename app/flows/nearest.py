@@ -11,6 +11,7 @@ from sqlmodel import Session, col, select
 
 from app.flows.filters import PhotoFilter
 from app.flows.services import Services
+from app.id_lists import among
 from app.services.interfaces import Ids, Vectors
 from app.tables import Photo
 
@@ -18,7 +19,6 @@ SAMPLE = 500  # photos on which a filter is tried to learn how many it leaves
 SMALL = 20_000  # up to here the list of ids is as quick as the sample
 BROAD = 0.05  # share from which checking the nearest pays
 MOST_CHECKED = 20_000
-IDS_A_QUERY = 1000  # databases limit the parameters of one query
 
 
 def nearest(services: Services, vector: Vectors, k: int, wanted: PhotoFilter) -> dict[int, float]:
@@ -43,11 +43,10 @@ def nearest_of(
 
 def passing(session: Session, ids: Sequence[int], wanted: PhotoFilter) -> set[int]:
     """Those of these photos that the filter leaves."""
-    found: set[int] = set()
-    for i in range(0, len(ids), IDS_A_QUERY):
-        part = col(Photo.id).in_(ids[i : i + IDS_A_QUERY])
-        found.update(i for i in session.exec(select(Photo.id).where(part, *wanted.conditions())) if i is not None)
-    return found
+    if not ids:
+        return set()
+    left = select(Photo.id).where(among(col(Photo.id), ids), *wanted.conditions())
+    return {i for i in session.exec(left) if i is not None}
 
 
 def _checked(

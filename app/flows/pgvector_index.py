@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, func
 
 from app.database import Database
-from app.postgres import among
+from app.id_lists import among
 from app.services.interfaces import Ids, Scores, Vectors
 from app.tables import Embedding, Photo, stacked
 

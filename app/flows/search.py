@@ -23,6 +23,7 @@ from app.flows.questions import Part, Question, ask
 from app.flows.ranking import Candidate, Ranked, RankingRules, best_first, rank
 from app.flows.rerank import rerank
 from app.flows.services import Services
+from app.id_lists import among
 from app.search_schemas import Crop, MixedTerm, SearchOptions
 from app.services.audio import decode_audio
 from app.services.interfaces import Transcript
@@ -38,9 +39,7 @@ AT_ONCE = 2
 AT_ONCE_ON_POSTGRES = 8  # its statements take longer, and let go of the lock meanwhile
 
 # Made once: to put a statement together takes as long as to execute it.
-_PHOTOS = select(Photo).where(
-    Photo.owner == bindparam("owner"), col(Photo.id).in_(bindparam("ids", expanding=True))
-)
+_PHOTOS = select(Photo).where(Photo.owner == bindparam("owner"), among(col(Photo.id)))
 _QUERY = insert(SearchQuery)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from sqlmodel import Session
 
-from app.database import in_a_row, statement
+from app.database import statement
 from app.migrations.tsearch import TABLE
 from app.migrations.words import PARTS, VIEW, WORDS
 from app.services.interfaces import Ids
@@ -49,8 +49,8 @@ class TsearchWords:
             return []
         one = f"SELECT count(*) FROM {TABLE} WHERE {holds} {self._mine}"
         values: dict[str, object] = {f"word{n}": word for n, word in enumerate(words)}
-        counts = statement(in_a_row(one, len(words)))
-        return list(self.session.connection().execute(counts, values | {"owner": self.owner}).one())
+        counts = "SELECT " + ", ".join(f"({one.format(n)})" for n in range(len(words)))
+        return list(self.session.connection().execute(statement(counts), values | {"owner": self.owner}).one())
 
     def _hits(self, holds: str, most: int, among: Among, **values: object) -> Ids:
         within = "" if among is None else f"AND {TABLE}.photo_id = ANY (:among)"
