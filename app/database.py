@@ -1,11 +1,12 @@
 """One engine, three kinds of transaction. SQLite's settings are here, PostgreSQL's in app/postgres.py."""
 
+import copy
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Engine, TextClause, event, text
 from sqlalchemy.exc import OperationalError
@@ -39,6 +40,7 @@ class Database:
             _set_up_sqlite(self.engine)
         else:
             postgres.set_up(self.engine, busy_timeout_s)
+        self._keeps = True
         # Made once: one for each session would take as long as a statement.
         self._engines = {kind: self.engine.execution_options(recollect_begin=kind) for kind in _BEGIN}
         bring_up_to_date(self._engines["write"])
@@ -61,11 +63,18 @@ class Database:
         with self._transaction("log") as session:
             yield session
 
+    def on_trial(self) -> Self:
+        """The same, but what is written in a transaction is rolled back: nothing of it reaches SQLite's disk."""
+        trial = copy.copy(self)
+        trial._keeps = False
+        return trial
+
     @contextmanager
     def _transaction(self, kind: str) -> Iterator[Session]:
         with self._turn(), Session(self._engines[kind], expire_on_commit=False) as session:
             yield session
-            session.commit()
+            if self._keeps:
+                session.commit()
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

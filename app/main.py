@@ -24,7 +24,7 @@ from app.flows.originals import Mender
 from app.flows.resumable import expire
 from app.flows.services import Services, Serving
 from app.flows.text_reader import TextReader
-from app.flows.warm_up import KeepWarm, warm_up
+from app.flows.warm_up import KeepWarm, warm_up, words_to_rehearse
 from app.guard import Guard
 from app.middleware import MIN_BYTES_PER_S, MULTIPART_OVERHEAD_BYTES, BodyLimit, RequestContext, SlowBody, TusRules
 from app.openapi import describe_as_sent
@@ -112,9 +112,9 @@ def create_app(
 async def serving(app: FastAPI, services: Services, prepare: Prepare) -> AsyncIterator[None]:
     """`app.state.ready` when a search has been answered, until the end of the block."""
     app.state.ready = False
-    rehearsal = Rehearsal(app, services.settings.owner)
+    rehearsal = Rehearsal(app, services.settings)
     with started(services, prepare, rehearsal) as app.state.serving:
-        await rehearsal.once()
+        await rehearsal.once(services.owner, words_to_rehearse(services))
         app.state.ready = True
         yield
         app.state.ready = False
@@ -132,7 +132,7 @@ def started(services: Services, prepare: Prepare, rehearsal: Rehearsal) -> Itera
     serving.importing = importing = ImportWorker(serving, services.settings.import_workers)
     background = (
         ModelMover(serving, prepare),
-        KeepWarm(serving, services.settings.keep_warm_s, then=rehearsal.soon),
+        KeepWarm(serving, services.settings.keep_warm_s, rehearsal.soon),
         importing,
         LookFiller(serving),
         TextReader(serving),

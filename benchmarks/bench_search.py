@@ -82,14 +82,15 @@ def stored(path: Path, count: int, space: str = SPACE) -> Database:
         vectors = random_vectors(min(CHUNK, count - start), seed=start)
         rows = [(start + i + 1, space, vector.tobytes()) for i, vector in enumerate(vectors)]
         with database.engine.begin() as connection:
-            connection.exec_driver_sql(PHOTOS, [(number, f"{number:064x}") for number, _, _ in rows])
+            photos = [(number, f"{number:064x}", f"IMG_{number:07}.jpg") for number, _, _ in rows]
+            connection.exec_driver_sql(PHOTOS, photos)
             connection.exec_driver_sql("INSERT INTO embeddings (photo_id, space, vector) VALUES (?, ?, ?)", rows)
     return database
 
 
 PHOTOS = """
 INSERT INTO photos (id, owner, sha256, phash, filename, tags, suggested_tags, created_at, updated_at, status)
-VALUES (?, 'default', ?, 0, 'photo.jpg', '[]', '[]', '2026-01-01 00:00:00', '2026-01-01 00:00:00', 'ready')
+VALUES (?, 'default', ?, 0, ?, '[]', '[]', '2026-01-01 00:00:00', '2026-01-01 00:00:00', 'ready')
 """
 
 

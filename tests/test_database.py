@@ -53,6 +53,19 @@ def add_photo(database: Database, filename: str) -> int:
         return photo.id
 
 
+def test_nothing_stays_of_what_is_written_on_trial(database: Database) -> None:
+    trial = database.on_trial()
+    for transaction in (trial.log, trial.write):
+        with transaction() as session:
+            session.add(SearchQuery(kind=QueryKind.TEXT, text="a dog", result_count=0, latency_ms=1.0))
+            session.flush()
+            assert session.exec(select(func.count()).select_from(SearchQuery)).one() == 1
+    with trial.read() as session:
+        assert session.exec(select(func.count()).select_from(SearchQuery)).one() == 0
+    add_photo(database, "kept.jpg")
+    assert filenames(trial) == ["kept.jpg"]
+
+
 @pytest.mark.sqlite("its settings")
 def test_uploads_are_committed_to_disk_and_the_query_log_need_not_be(database: Database) -> None:
     with database.write() as session:

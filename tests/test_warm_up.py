@@ -8,18 +8,22 @@ from typing import Any, cast
 
 import pytest
 from pydantic import SecretStr
+from sqlmodel import select
 from starlette.types import Receive, Send
 from starlette.types import Scope as ASGIScope
 
 from app.dependencies import Models, assemble
 from app.errors import EncoderFailed
 from app.flows import search
-from app.flows.search import Answer
+from app.flows.search import Answer, Scope
 from app.flows.services import Services
+from app.flows.warm_up import words_to_rehearse
 from app.rehearsal import Rehearsal
+from app.search_schemas import SearchOptions
 from app.services.interfaces import ImageTextEncoder, Vectors
 from app.settings import Settings
-from tests.conftest import Running
+from app.tables import FrozenRanking, SearchQuery
+from tests.conftest import PHOTOS, Running
 from tests.test_live_index import eventually
 
 Start = Callable[..., Running]
@@ -70,7 +74,7 @@ def test_with_no_interval_they_are_used_once(
 ) -> None:
     app = start(build, keep_warm_s=0)
     app.client.get("/search", params={"q": "a dog"})
-    assert counted.asked == ["warm-up", "warm-up", "a dog"]  # the models, and the search that is rehearsed
+    assert counted.asked == ["warm-up"] * 3 + ["a dog"]  # the models, and a search, without and with its request
 
 
 def test_what_is_searched_to_stay_warm_is_counted_nowhere(
@@ -88,8 +92,9 @@ def test_what_is_searched_to_stay_warm_is_counted_nowhere(
     assert 'recollect_step_seconds_count{step="rank"} 1.0' in app.client.get("/metrics").text
 
 
+@pytest.mark.parametrize("max_results", [5, 1000])
 def test_a_whole_request_is_rehearsed_and_not_counted(
-    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, max_results: int
 ) -> None:
     rehearse, answers = search.rehearse, []
 
@@ -99,12 +104,44 @@ def test_a_whole_request_is_rehearsed_and_not_counted(
 
     caplog.set_level(logging.WARNING)
     monkeypatch.setattr(search, "rehearse", watched)  # what the route calls
-    app = start(keep_warm_s=0.02)
+    app = start(keep_warm_s=0.02, max_results=max_results)
     assert len(answers) >= 1, "once before anybody is served"
     app.upload_all()
-    assert eventually(lambda: len(answers[-1].results) == 16)
+    assert eventually(lambda: len(answers[-1].results) == min(16, max_results))
     assert "/search/rehearsal" not in app.client.get("/metrics").text
     assert "rehears" not in caplog.text
+
+
+def test_words_that_are_rehearsed_come_from_the_photos(
+    start: Start, build: Callable[[Settings], Services], counted: Counted
+) -> None:
+    """A rehearsal in the same words each time keeps little of the database warm."""
+    app = start(build, keep_warm_s=0.02, max_query_chars=30)
+    assert words_to_rehearse(app.services) == "warm-up", "without photos"
+    pictures = sorted(path.name for path in PHOTOS.glob("*.jpg"))
+    app.upload(pictures[0], caption="  a red bus in front of the old town hall")
+    app.upload(pictures[1], title="our cat")
+    counted.asked.clear()
+    assert eventually(lambda: {"a red bus in front of the old", "our cat"} <= set(counted.asked))
+    assert words_to_rehearse(app.services.of("somebody else")) == "warm-up"
+
+
+def test_nothing_of_a_rehearsal_stays(
+    start: Start, build: Callable[[Settings], Services], counted: Counted
+) -> None:
+    app = start(build, keep_warm_s=0)
+    app.upload_all()
+    answer = search.rehearse(app.services, "a dog", Scope(3, options=SearchOptions(paged=True)))
+    assert len(answer.results) == 3
+    with app.services.database.read() as session:
+        assert not session.exec(select(SearchQuery)).all()
+        assert not session.exec(select(FrozenRanking)).all()
+    counted.asked.clear()
+    search.rehearse(app.services, "a dog", Scope(3))
+    app.search("a dog")
+    assert counted.asked == ["a dog"] * 2, "a cache has learned of it, or has answered it"
+    app.search("a dog")
+    assert counted.asked == ["a dog"] * 2
 
 
 def test_a_rehearsal_needs_no_key_but_whoever_else_asks_does(
@@ -130,12 +167,12 @@ def test_a_rehearsal_that_fails_is_logged(status: int, logged: str, caplog: pyte
         await send({"type": "http.response.body", "body": b""})
 
     async def twice_and_once_more_when_closed() -> None:
-        rehearsal = Rehearsal(app, "")
-        await rehearsal.once()
-        rehearsal.soon()
+        rehearsal = Rehearsal(app, Settings())
+        await rehearsal.once("default", "a dog")
+        rehearsal.soon("default", "a dog")
         await asyncio.sleep(0)
         await rehearsal.close()
-        await rehearsal.once()
+        await rehearsal.once("default", "a dog")
 
     asyncio.run(twice_and_once_more_when_closed())
     assert len(caplog.records) <= 2

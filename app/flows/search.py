@@ -87,12 +87,12 @@ def search_text(services: Services, text: str, scope: Scope) -> Answer:
     return _answer(services, QueryKind.TEXT, question, scope, timer)
 
 
-def _understood(services: Services, text: str, scope: Scope, timer: StepTimer) -> Question:
+def _understood(services: Services, text: str, scope: Scope, timer: StepTimer, *, cached: bool = True) -> Question:
     with _turn(services, timer), timer("understand"), services.database.read() as session:
         names = None if scope.options.plain else library_names(session, services.owner)
         read = plain(text) if names is None else understand(text, utc_now(), names)
     with timer("encode"):
-        vectors = services.encoder.encode_texts([term.text for term in read.terms])
+        vectors = services.encoder.encode_texts([term.text for term in read.terms], cached=cached)
     parts = [Part(vector, term.weight) for vector, term in zip(vectors, read.terms, strict=True)]
     return ask(text, parts, scope.filter.and_also(read.filter), read.words, read.chips)
 
@@ -142,12 +142,15 @@ def search_mixed(
 
 
 def rehearse(services: Services, text: str, scope: Scope) -> Answer:
-    """As search_text, but told to nobody, and not reranked: for the next one to be a warm one."""
-    services, timer = replace(services, reranker=None), StepTimer(None)
-    question = _understood(services, text, scope, timer)
+    """As search_text, but nothing of it stays, and it is not reranked: for the next one to be a warm one."""
+    services, timer = replace(services, reranker=None, database=services.database.on_trial()), StepTimer(None)
+    question = _understood(services, text, scope, timer, cached=False)
     with _turn(services, timer):
-        _, results = _found(services, question, scope, timer)
-    return Answer(About(text, QueryKind.TEXT, None), results, timer.total_ms)
+        ranked, results = _found(services, question, scope, timer)
+    about = About(text, QueryKind.TEXT, None)
+    _log(services, about.kind, text, len(results), timer.total_ms)
+    freeze(services, asdict(about), ranked, scope.k)
+    return Answer(about, results, timer.total_ms)
 
 
 @contextmanager

@@ -1,11 +1,14 @@
 """Before anybody is served, and again and again from then on: every model used once, and a search rehearsed."""
 
 import logging
+import random
 import time
 from collections.abc import Callable
+from pathlib import PurePath
 
-import numpy as np
 from PIL import Image
+from sqlalchemy import bindparam
+from sqlmodel import col, func, select
 
 from app.errors import Overloaded
 from app.flows.background import Background
@@ -13,28 +16,64 @@ from app.flows.library_names import library_names
 from app.flows.search import Scope, rehearse
 from app.flows.services import Services, Serving
 from app.services.looks import look_of
+from app.tables import Photo
 
 logger = logging.getLogger(__name__)
 
 RESULTS = 20  # of a search that is rehearsed
 NAMES_KEPT_S = 300  # until those of changed and deleted photos are read again
+ANY_WORDS = "warm-up"
+MOST_CHARS = 60  # of words that are rehearsed: people ask in few
+
+# What is written about one photo.
+_LAST_ID = select(func.max(Photo.id)).where(Photo.owner == bindparam("owner"))
+_WRITTEN = (
+    select(Photo.caption, Photo.title, Photo.suggested_caption, Photo.filename)
+    .where(Photo.owner == bindparam("owner"), col(Photo.id) >= bindparam("first"))
+    .order_by(col(Photo.id))
+    .limit(1)
+)
 
 
 def warm_up(services: Services) -> None:
-    """One picture and one word through the models and the index, so that nobody's first search is a cold one."""
+    """The models, and a search in every library, so that nobody's first one is a cold one."""
+    warm_models(services)
+    for owner in services.live_index.owners():
+        mine = services.of(owner)
+        rehearse(mine, words_to_rehearse(mine), Scope(RESULTS))
+
+
+def warm_models(services: Services) -> None:
+    """One picture and one word through each, and what else a search reads besides its library."""
     picture = Image.new("RGB", (320, 240))
     image = services.encoder.encode_images([picture])
-    words = np.stack(services.encoder.texts.run(["warm-up"]))  # past the cache of vectors
+    words = services.encoder.encode_texts([ANY_WORDS], cached=False)
     if image.shape != (1, services.encoder.dim) or image.shape != words.shape:
         raise RuntimeError(f"The encoder gives {image.shape} for a picture and {words.shape} for a text.")
     services.tagger.suggest(image)
     look_of(picture)
-    for owner in services.live_index.owners():
-        rehearse(services.of(owner), "warm-up", Scope(RESULTS))
-        services.of(owner).index.search(np.concatenate([image, words]), 1)
     if services.reranker:
-        services.reranker.match("warm-up", [picture], time.monotonic() + services.settings.inference_timeout_s)
+        services.reranker.match(ANY_WORDS, [picture], time.monotonic() + services.settings.inference_timeout_s)
+    services.access.caller(
+        ANY_WORDS
+    )  # nobody's key; whose it is, and whether there is any, is asked before all else
+    _ = services.access.exist
     warm_names(services)
+
+
+def words_to_rehearse(services: Services) -> str:
+    """What is written about a photo at random.
+
+    The same words each time would keep their own pages of the database warm, and no others.
+    """
+    with services.database.read() as session:
+        last_id = session.exec(_LAST_ID, params={"owner": services.owner}).one() or 0
+        first = random.randint(0, last_id)  # noqa: S311 — nobody gains by guessing it
+        row = session.exec(_WRITTEN, params={"owner": services.owner, "first": first}).first()
+    *texts, filename = row or ("",)
+    written = (text.strip() for text in (*texts, PurePath(filename).stem) if text)
+    words = next(filter(None, written), ANY_WORDS)
+    return words[: min(MOST_CHARS, services.settings.max_query_chars)].strip()
 
 
 def warm_names(services: Services) -> None:
@@ -47,14 +86,14 @@ def warm_names(services: Services) -> None:
 class KeepWarm(Background):
     """A thread that goes on warming what serves: after a quiet hour the system has given its memory to others.
 
-    `then` is called after each time.
+    Each time `rehearse_for` is given an owner, and words to search for.
     """
 
     name = "keep-warm"
 
-    def __init__(self, serving: Serving, interval_s: float, then: Callable[[], object]) -> None:
+    def __init__(self, serving: Serving, interval_s: float, rehearse_for: Callable[[str, str], object]) -> None:
         super().__init__(first_after_s=interval_s)
-        self._then = then
+        self._rehearse_for = rehearse_for
         self._serving = serving
         self._interval_s = self.retry_s = interval_s
 
@@ -66,8 +105,11 @@ class KeepWarm(Background):
     def _step(self) -> float:
         try:
             with self._serving.use() as services:
-                warm_up(services)
-            self._then()
+                warm_models(services)
+                # One library, however many there are: they would be too much work for every few seconds.
+                owner = random.choice(services.live_index.owners() or [services.owner])  # noqa: S311
+                words = words_to_rehearse(services.of(owner))
+            self._rehearse_for(owner, words)
         except Overloaded as error:  # too busy to need it
             logger.info("not warmed: %s", error)
         return self._interval_s

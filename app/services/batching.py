@@ -214,8 +214,10 @@ class BatchedEncoder:
         """
         return self._stack(self.images.run([self.fitted(image) for image in images]))
 
-    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+    def encode_texts(self, texts: Sequence[str], *, cached: bool = True) -> Vectors:
         """(len(texts), dim). Raises: Overloaded, EncoderFailed."""
+        if not cached:  # nor kept
+            return self._stack(self.texts.run(texts))
         with self._text_cache_lock:
             vectors = {text: self._text_cache[text] for text in texts if text in self._text_cache}
         new = self._new([text for text in dict.fromkeys(texts) if text not in vectors])
