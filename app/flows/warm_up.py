@@ -54,9 +54,8 @@ def warm_models(services: Services) -> None:
     look_of(picture)
     if services.reranker:
         services.reranker.match(ANY_WORDS, [picture], time.monotonic() + services.settings.inference_timeout_s)
-    services.access.caller(
-        ANY_WORDS
-    )  # nobody's key; whose it is, and whether there is any, is asked before all else
+    # Nobody's key: whose one is, and whether there are any, is asked before all else.
+    services.access.caller(ANY_WORDS)
     _ = services.access.exist
     warm_names(services)
 
