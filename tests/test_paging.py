@@ -1,13 +1,15 @@
 """Pages of a search: one big answer in parts, whatever comes and goes meanwhile."""
 
+import zlib
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from PIL import Image
+from pydantic_core import to_json
 from sqlmodel import select, update
 
-from app.flows.paging import KEPT, SWEEP_EVERY
+from app.flows.paging import KEPT, RANKINGS, SWEEP_EVERY
 from app.tables import FrozenRanking, utc_now
 from tests.conftest import DOG, PHOTOS, Running, picture_bytes
 
@@ -69,6 +71,20 @@ def test_pictures_are_paged_too_and_only_who_asks_for_it_gets_a_cursor(library: 
 @pytest.mark.parametrize(("cursor", "status"), [("nonsense", 400), ("WzEyMywxMF0=", 410), ("e30=", 400)])
 def test_other_cursors_are_refused(app: Running, cursor: str, status: int) -> None:
     assert app.client.get("/search/page", params={"cursor": cursor}).status_code == status
+
+
+def test_pages_go_on_that_an_older_version_began(library: Running) -> None:
+    """It kept results with the names of their fields."""
+    body = first_page(library)
+    rest = page(library, body["next_cursor"], k=1000)["results"]
+    assert rest
+    with library.services.database.write() as session:
+        frozen = session.exec(select(FrozenRanking)).one()
+        ranked = RANKINGS.validate_json(zlib.decompress(frozen.results))
+        named = [one._asdict() | {"candidate": one.candidate._asdict()} for one in ranked]
+        frozen.results = zlib.compress(to_json(named))
+        session.add(frozen)
+    assert page(library, body["next_cursor"], k=1000)["results"] == rest
 
 
 def test_rankings_are_swept_away_after_some_hours(library: Running) -> None:

@@ -1,7 +1,7 @@
 """Several shots of one moment, or copies of one picture, take one place among results: that of the best ranked."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ def collapse(services: Services, ranked: Sequence[Ranked]) -> list[Ranked]:
             free[row] = False
             same = looks.like(row, np.flatnonzero(free))
             free[same] = False
-            kept.append(replace(item, collapsed=tuple(looks.ids[same].tolist())))
+            kept.append(item._replace(collapsed=tuple(looks.ids[same].tolist())))
     return kept
 
 

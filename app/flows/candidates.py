@@ -1,8 +1,9 @@
 """Which photos a query ranks, and what is known of each."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import bindparam
 from sqlmodel import Session, col, func, select
@@ -97,8 +98,7 @@ def _latest(services: Services, wanted: PhotoFilter, count: int) -> list[int]:
         return [photo_id for photo_id in session.exec(page.limit(count)) if photo_id is not None]
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """What its row says of one photo."""
 
     photo_id: int
@@ -113,13 +113,17 @@ def _facts(session: Session, ids: Iterable[int]) -> dict[int, Facts]:
 
 
 def _candidate(facts: Facts, measures: Measures, text: TextMatch | None, vote: Feedback | None) -> Candidate:
-    if text and text.score > WHOLE:
-        measures = replace(measures, relevance=measures.unwanted_factor)
+    wanted = text is not None and text.score > WHOLE
     return Candidate(
-        **vars(facts),
-        **vars(measures),
+        facts.photo_id,
+        measures.similarity,
+        facts.moment,
+        facts.category,
+        learned=measures.learned,
         text=text.score if text else 0.0,
         text_fields=text.fields if text else (),
+        relevance=measures.unwanted_factor if wanted else measures.relevance,
+        unwanted_factor=measures.unwanted_factor,
         vote=vote.vote if vote else 0,
         feedback_id=vote.id if vote else None,
     )

@@ -1,7 +1,7 @@
 """What vectors say of the candidates of a query."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,8 +11,7 @@ from app.flows.services import Services
 from app.services.interfaces import Vectors
 
 
-@dataclass(frozen=True)
-class Measures:
+class Measures(NamedTuple):
     """Of one photo."""
 
     similarity: float = 0.0  # cosine with the query
@@ -27,7 +26,7 @@ def measured(
     """Of each id; `moved` is the query's vector after votes. A photo without a vector yet is like nothing."""
     there, vectors = services.index.vectors(ids)
     kept = _unwanted_factors(services, question, vectors)
-    found = {photo_id: Measures(relevance=float(question.vector is None)) for photo_id in ids}
+    found = dict.fromkeys(ids, Measures(relevance=float(question.vector is None)))
     if question.vector is None or moved is None:
         given = zip(there.tolist(), kept.tolist(), strict=True)
         return found | {photo_id: Measures(relevance=factor, unwanted_factor=factor) for photo_id, factor in given}

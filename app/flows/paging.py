@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 KEPT = timedelta(hours=6)  # after that, whoever still turns pages asks again
 SWEEP_EVERY = 50  # rankings frozen between two looks for old ones
-_RANKINGS = TypeAdapter(list[Ranked])
+RANKINGS = TypeAdapter(list[Ranked])
 
 
 class Place(NamedTuple):
@@ -43,7 +43,7 @@ def freeze(services: Services, answer: dict[str, Any], ranked: Sequence[Ranked],
     """A cursor for what comes after the first `start` results; None if nothing does, or the disk is full."""
     if len(ranked) <= start:
         return None
-    results = zlib.compress(_RANKINGS.dump_json(list(ranked)), level=1)
+    results = zlib.compress(RANKINGS.dump_json(list(ranked)), level=1)
     frozen = FrozenRanking(owner=services.owner, answer=answer, results=results)
     try:
         with services.database.log() as session:
@@ -64,7 +64,7 @@ def thaw(services: Services, cursor: str, count: int) -> FrozenPage:
         frozen = session.get(FrozenRanking, place.ranking_id)
     if frozen is None or frozen.owner != services.owner:
         raise CursorExpired("The results that this cursor goes on with are not kept any more: search again.")
-    ranked = _RANKINGS.validate_json(zlib.decompress(frozen.results))
+    ranked = RANKINGS.validate_json(zlib.decompress(frozen.results))
     end = place.start + count
     more = make_cursor((place.ranking_id, end)) if end < len(ranked) else None
     return FrozenPage(frozen.answer, ranked[max(0, place.start) : end], place.start, more)

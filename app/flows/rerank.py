@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 from PIL import Image
 from sqlmodel import col, select
@@ -61,7 +60,7 @@ def rerank(services: Services, words: str, ranked: Sequence[Ranked]) -> list[Ran
     scores = reranked(services, words, results)
     if scores is None:
         return list(ranked)
-    return best_first([replace(item, score=score) for item, score in zip(ranked, scores, strict=True)])
+    return best_first([item._replace(score=score) for item, score in zip(ranked, scores, strict=True)])
 
 
 def _pictures(services: Services, results: Sequence[Result], deadline: float) -> dict[int, Image.Image] | None:

@@ -232,5 +232,5 @@ def _hit(hit: search.Hit, rank: int) -> SearchHit:
 
 
 def _why(ranked: Ranked) -> Why:
-    parts = vars(ranked.candidate) | vars(ranked)
+    parts = ranked.candidate._asdict() | ranked._asdict()
     return Why(**{name: parts[name] for name in Why.model_fields})
