@@ -112,17 +112,21 @@ def test_a_whole_request_is_rehearsed_and_not_counted(
     assert "rehears" not in caplog.text
 
 
-def test_words_that_are_rehearsed_come_from_the_photos(
+def test_words_that_are_rehearsed_are_of_photos_and_of_questions(
     start: Start, build: Callable[[Settings], Services], counted: Counted
 ) -> None:
     """A rehearsal in the same words each time keeps little of the database warm."""
     app = start(build, keep_warm_s=0.02, max_query_chars=30)
-    assert words_to_rehearse(app.services) == "warm-up", "without photos"
+    assert words_to_rehearse(app.services) == "warm-up", "without either"
     pictures = sorted(path.name for path in PHOTOS.glob("*.jpg"))
     app.upload(pictures[0], caption="  a red bus in front of the old town hall")
     app.upload(pictures[1], title="our cat")
+    app.search("two dogs")
+    app.client.post("/search/image-to-image", params={"reference_photo_id": 1})
+    expected = {"a red bus in front of the old", "our cat", "two dogs"}
+    assert {words_to_rehearse(app.services) for _ in range(100)} == expected
     counted.asked.clear()
-    assert eventually(lambda: {"a red bus in front of the old", "our cat"} <= set(counted.asked))
+    assert eventually(lambda: expected <= set(counted.asked))
     assert words_to_rehearse(app.services.of("somebody else")) == "warm-up"
 
 

@@ -1,9 +1,10 @@
 """Before anybody is served, and again and again from then on: every model used once, and a search rehearsed."""
+# ruff: noqa: S311 — nobody gains by guessing what is rehearsed
 
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
 
 from PIL import Image
@@ -16,15 +17,22 @@ from app.flows.library_names import library_names
 from app.flows.search import Scope, rehearse
 from app.flows.services import Services, Serving
 from app.services.looks import look_of
-from app.tables import Photo
+from app.tables import Photo, QueryKind, SearchQuery
 
 logger = logging.getLogger(__name__)
 
 RESULTS = 20  # of a search that is rehearsed
 NAMES_KEPT_S = 300  # until those of changed and deleted photos are read again
 ANY_WORDS = "warm-up"
+LAST_ASKED = 20  # questions
 MOST_CHARS = 60  # of words that are rehearsed: people ask in few
 
+_ASKED = (
+    select(SearchQuery.text)
+    .where(SearchQuery.owner == bindparam("owner"), SearchQuery.kind == QueryKind.TEXT)
+    .order_by(col(SearchQuery.id).desc())
+    .limit(LAST_ASKED)
+)
 # What is written about one photo.
 _LAST_ID = select(func.max(Photo.id)).where(Photo.owner == bindparam("owner"))
 _WRITTEN = (
@@ -61,18 +69,27 @@ def warm_models(services: Services) -> None:
 
 
 def words_to_rehearse(services: Services) -> str:
-    """What is written about a photo at random.
+    """A question of the last ones that somebody asked, or what is written about a photo: either at random.
 
     The same words each time would keep their own pages of the database warm, and no others.
     """
+    mine = {"owner": services.owner}
     with services.database.read() as session:
-        last_id = session.exec(_LAST_ID, params={"owner": services.owner}).one() or 0
-        first = random.randint(0, last_id)  # noqa: S311 — nobody gains by guessing it
-        row = session.exec(_WRITTEN, params={"owner": services.owner, "first": first}).first()
-    *texts, filename = row or ("",)
-    written = (text.strip() for text in (*texts, PurePath(filename).stem) if text)
-    words = next(filter(None, written), ANY_WORDS)
+        asked = session.exec(_ASKED, params=mine).all()
+        last_id = session.exec(_LAST_ID, params=mine).one() or 0
+        first = random.randint(0, last_id)
+        written = session.exec(_WRITTEN, params=mine | {"first": first}).first()
+    either = [_words(written)] if written else []
+    if asked:
+        either.append(random.choice(asked))
+    words = random.choice(either or [""]) or ANY_WORDS
     return words[: min(MOST_CHARS, services.settings.max_query_chars)].strip()
+
+
+def _words(written: Sequence[str | None]) -> str:
+    """The best of what is written about one photo."""
+    *texts, filename = (text or "" for text in written)
+    return next(filter(None, map(str.strip, (*texts, PurePath(filename).stem))), "")
 
 
 def warm_names(services: Services) -> None:
@@ -106,7 +123,7 @@ class KeepWarm(Background):
             with self._serving.use() as services:
                 warm_models(services)
                 # One library, however many there are: they would be too much work for every few seconds.
-                owner = random.choice(services.live_index.owners() or [services.owner])  # noqa: S311
+                owner = random.choice(services.live_index.owners() or [services.owner])
                 words = words_to_rehearse(services.of(owner))
             self._rehearse_for(owner, words)
         except Overloaded as error:  # too busy to need it
